@@ -1,0 +1,47 @@
+# Options, compiler flags and the compiler cache.
+foreach(part TORCH GLOO MPI CUDA)
+  set(RUEDA_WITH_${part} AUTO CACHE STRING "Build with ${part}: AUTO, ON or OFF")
+  set_property(CACHE RUEDA_WITH_${part} PROPERTY STRINGS AUTO ON OFF)
+endforeach()
+option(RUEDA_BUILD_PYTHON "Build the Python modules" ON)
+option(RUEDA_BUILD_TESTS "Build the C++ tests" OFF)
+option(RUEDA_WERROR "Treat warnings as errors" OFF)
+set(RUEDA_SANITIZE "" CACHE STRING "Sanitizers to build with, such as address,undefined or thread")
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+find_package(Threads REQUIRED)
+
+find_program(RUEDA_CCACHE ccache)
+if(RUEDA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${RUEDA_CCACHE})
+endif()
+
+# Linked by every target of the project.
+add_library(rueda_flags INTERFACE)
+target_include_directories(rueda_flags INTERFACE ${PROJECT_SOURCE_DIR}/csrc)
+# No contraction to fused multiply-add: every rank and instruction set must round alike.
+target_compile_options(rueda_flags INTERFACE -ffp-contract=off -Wall -Wextra -Wpedantic -Wshadow
+                                             -Wnon-virtual-dtor -Woverloaded-virtual)
+target_link_libraries(rueda_flags INTERFACE Threads::Threads)
+if(RUEDA_WERROR)
+  target_compile_options(rueda_flags INTERFACE -Werror)
+endif()
+if(RUEDA_SANITIZE)
+  target_compile_options(rueda_flags INTERFACE -fsanitize=${RUEDA_SANITIZE}
+                                               -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(rueda_flags INTERFACE -fsanitize=${RUEDA_SANITIZE})
+endif()
+
+# One layer: an object library of its sources that may include what it links.
+function(rueda_layer name)
+  cmake_parse_arguments(LAYER "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(${name} OBJECT ${LAYER_SOURCES})
+  target_link_libraries(${name} PUBLIC rueda_flags ${LAYER_LINKS})
+endfunction()
