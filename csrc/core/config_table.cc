@@ -1,0 +1,74 @@
+#include "core/config_table.h"
+
+#include <array>
+
+namespace rueda {
+namespace {
+
+constexpr std::array<std::string_view, 3> kBackends{"auto", "shm", "gloo"};
+constexpr std::array<std::string_view, 6> kLogLevels{"trace",   "debug", "info",
+                                                     "warning", "error", "fatal"};
+constexpr int64_t kTebibyte = int64_t{1} << 40;
+constexpr double kYear = 365.0 * 24 * 3600;
+
+constexpr std::array kOptions{
+    OptionRow{"RUEDA_BACKEND", ChoiceOption{&Config::backend, kBackends},
+              "Road of the data: shm between ranks of one host, gloo between hosts; auto picks."},
+    OptionRow{"RUEDA_FUSION_THRESHOLD", IntegerOption{&Config::fusion_threshold, 1, kTebibyte, true},
+              "Largest bucket that tensors outside the reducer's buckets are fused into. Rank 0's "
+              "value holds for all."},
+    OptionRow{"RUEDA_REDUCER_BUCKET_BYTES",
+              IntegerOption{&Config::reducer_bucket_bytes, 1, kTebibyte, true},
+              "Size of the optimizer's gradient buckets. Must be equal on all ranks."},
+    OptionRow{"RUEDA_REDUCER_FIRST_BUCKET_BYTES",
+              IntegerOption{&Config::reducer_first_bucket_bytes, 1, kTebibyte, true},
+              "Size of the first gradient bucket, small so that communication starts early. Must "
+              "be equal on all ranks."},
+    OptionRow{"RUEDA_CACHE_CAPACITY", IntegerOption{&Config::cache_capacity, 0, 1 << 20, false},
+              "Named requests that are remembered and afterwards agreed on by one bit; 0 switches "
+              "it off."},
+    OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, 0, 1000000, false},
+              "Microseconds that the first of several asynchronous submissions waits for company. "
+              "Nothing lingers that somebody waits for."},
+    OptionRow{"RUEDA_ARENA_BYTES", IntegerOption{&Config::arena_bytes, 0, 64 * kTebibyte, true},
+              "Address space of each rank's shared memory, of which only touched pages are used; 0 "
+              "takes the size of the machine's memory. Must be equal on all ranks."},
+    OptionRow{"RUEDA_TIMEOUT_SECONDS", SecondsOption{&Config::timeout_seconds, 0.001, kYear},
+              "How long a bucket may run before the job is ended. Rank 0's value holds for all. "
+              "Ranks that have not offered a tensor yet are not timed: see the stall check."},
+    OptionRow{"RUEDA_START_TIMEOUT_SECONDS",
+              SecondsOption{&Config::start_timeout_seconds, 0.001, kYear},
+              "How long init waits for the other ranks."},
+    OptionRow{"RUEDA_STALL_CHECK_TIME_SECONDS",
+              SecondsOption{&Config::stall_check_time_seconds, 0, kYear},
+              "After this long rank 0 warns of a tensor that some ranks offered and others did "
+              "not; 0 switches it off."},
+    OptionRow{"RUEDA_STALL_SHUTDOWN_TIME_SECONDS",
+              SecondsOption{&Config::stall_shutdown_time_seconds, 0, kYear},
+              "After this long such a tensor fails on the ranks that offered it; 0 waits for ever."},
+    OptionRow{"RUEDA_LOG_LEVEL", ChoiceOption{&Config::log_level, kLogLevels},
+              "Lowest level that is written to standard error."},
+    OptionRow{"RUEDA_RENDEZVOUS", TextOption{&Config::rendezvous},
+              "host:port where rank 0 meets the others over TCP; needed when ranks are on several "
+              "hosts."},
+    OptionRow{"RUEDA_SECRET_FILE", TextOption{&Config::secret_file},
+              "File of mode 0600 with the job's secret (at least 32 random bytes), the same on "
+              "every host."},
+    OptionRow{"RUEDA_RANK", TextOption{nullptr}, "This process's rank.", true},
+    OptionRow{"RUEDA_SIZE", TextOption{nullptr}, "Number of ranks.", true},
+    OptionRow{"RUEDA_LOCAL_RANK", TextOption{nullptr}, "Rank among those on this host.", true},
+    OptionRow{"RUEDA_LOCAL_SIZE", TextOption{nullptr}, "Number of ranks on this host.", true},
+    OptionRow{"RUEDA_CROSS_RANK", TextOption{nullptr}, "Number of this host.", true},
+    OptionRow{"RUEDA_CROSS_SIZE", TextOption{nullptr}, "Number of hosts.", true},
+    OptionRow{"RUEDA_JOB_ID", TextOption{nullptr}, "Random name of the job.", true},
+    OptionRow{"RUEDA_SECRET_FD", TextOption{nullptr},
+              "Inherited descriptor that holds the job's secret.", true},
+    OptionRow{"RUEDA_REPORT_FD", TextOption{nullptr},
+              "Inherited descriptor on which a failing rank reports its traceback.", true},
+};
+
+}  // namespace
+
+std::span<const OptionRow> OptionTable() { return kOptions; }
+
+}  // namespace rueda

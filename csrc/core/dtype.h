@@ -1,0 +1,41 @@
+// DType: the element types that rueda moves and sums.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace rueda {
+
+// The numbers travel on the wire (docs/wire-format.md): append, never renumber.
+enum class DType : uint8_t {
+  kUInt8 = 0,
+  kInt8 = 1,
+  kInt16 = 2,
+  kInt32 = 3,
+  kInt64 = 4,
+  kFloat16 = 5,
+  kBFloat16 = 6,
+  kFloat32 = 7,
+  kFloat64 = 8,
+  kBool = 9,
+  kUInt16 = 10,
+  kUInt32 = 11,
+  kUInt64 = 12,
+};
+inline constexpr int kDTypeCount = 13;
+
+constexpr bool IsValid(DType dtype) { return static_cast<int>(dtype) < kDTypeCount; }
+
+// Bytes of one element.
+size_t SizeOf(DType dtype);
+
+// PyTorch's name without the prefix: "float32".
+std::string_view NameOf(DType dtype);
+
+constexpr bool IsFloating(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kFloat32 ||
+         dtype == DType::kFloat64;
+}
+
+}  // namespace rueda

@@ -1,0 +1,13 @@
+#include "core/status.h"
+
+#include <cstring>
+
+namespace rueda {
+
+std::string CodeName(StatusCode code) { return "R" + std::to_string(static_cast<int>(code)); }
+
+Status SystemError(std::string_view what, int error_number) {
+  return {StatusCode::kSystem, std::string(what) + ": " + std::strerror(error_number)};
+}
+
+}  // namespace rueda

@@ -1,0 +1,52 @@
+// The small values that every layer shares: operations, tensor views, topology.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace rueda {
+
+// What the ranks do together. Numbers travel on the wire: append, never renumber.
+enum class OpKind : uint8_t { kAllreduce = 0, kAllgather = 1, kBroadcast = 2, kBarrier = 3 };
+inline constexpr int kOpKindCount = 4;
+std::string_view NameOf(OpKind kind);
+
+// How elements of several ranks become one. The numbers are Horovod's.
+enum class ReduceOp : uint8_t { kAverage = 0, kSum = 1, kMin = 3, kMax = 4, kProduct = 5 };
+std::string_view NameOf(ReduceOp op);
+bool IsValid(ReduceOp op);
+
+// Memory of one contiguous tensor. Owns nothing; valid between Submit and completion (I4).
+struct TensorView {
+  void* data = nullptr;
+  int64_t count = 0;  // elements
+  DType dtype = DType::kFloat32;
+
+  size_t bytes() const { return static_cast<size_t>(count) * SizeOf(dtype); }
+};
+
+// A peer as error messages name it.
+struct PeerName {
+  std::string host;
+  int64_t pid = 0;
+};
+
+// Who this rank is, in Horovod's words; fixed for an epoch.
+struct Topology {
+  int rank = 0;
+  int size = 1;
+  int local_rank = 0;
+  int local_size = 1;
+  int cross_rank = 0;
+  int cross_size = 1;
+  std::vector<PeerName> peers;  // by rank; empty in tests that need no names
+
+  // "rank 3 (pid 4711 on node7)", or "rank 3" where no name is known.
+  std::string Describe(int other_rank) const;
+};
+
+}  // namespace rueda
