@@ -1,0 +1,29 @@
+// SocketChannel: a connected stream socket, Unix or TCP, that both ends have proven already.
+#pragma once
+
+#include <memory>
+
+#include "transport/channel.h"
+#include "transport/unique_fd.h"
+
+namespace rueda::transport {
+
+class SocketChannel final : public Channel {
+ public:
+  // Takes the socket over and makes it non-blocking.
+  static Result<std::unique_ptr<SocketChannel>> Adopt(UniqueFd socket, int peer_rank);
+
+  Result<size_t> Send(const uint8_t* data, size_t bytes) override;
+  Result<size_t> Receive(uint8_t* data, size_t bytes) override;
+  void Close() override;
+  int descriptor() const override { return socket_.get(); }
+
+ private:
+  SocketChannel(UniqueFd socket, int peer_rank) : socket_(std::move(socket)), peer_rank_(peer_rank) {}
+  Status Lost(const char* how) const;
+
+  UniqueFd socket_;
+  int peer_rank_;
+};
+
+}  // namespace rueda::transport

@@ -1,0 +1,28 @@
+#include "transport/thread_setup.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include <new>
+
+namespace rueda::transport {
+
+static_assert(sizeof(sigset_t) <= 128);
+
+SignalsBlocked::SignalsBlocked() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, new (saved_) sigset_t);
+}
+
+SignalsBlocked::~SignalsBlocked() {
+  pthread_sigmask(SIG_SETMASK, std::launder(reinterpret_cast<sigset_t*>(saved_)), nullptr);
+}
+
+void NameThisThread(const std::string& name) {
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+  prctl(PR_SET_TIMERSLACK, 1000);
+}
+
+}  // namespace rueda::transport
