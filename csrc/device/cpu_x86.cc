@@ -1,0 +1,42 @@
+// What an x86-64 machine offers to reduce.cc: its kernel sets and its floating-point mode.
+#include <xmmintrin.h>
+
+#include <array>
+#include <cfenv>
+
+#include "device/kernel_set.h"
+#include "device/reduce.h"
+
+namespace rueda::device {
+namespace {
+
+// __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+bool HasAvx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("f16c");
+}
+
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
+
+bool HasBaseline() { return true; }
+
+constexpr std::array<KernelSet, 3> kSets{{
+    {"avx512", 64, &HasAvx512, &avx512::FindLoops},
+    {"avx2", 32, &HasAvx2, &avx2::FindLoops},
+    {"baseline", 16, &HasBaseline, &baseline::FindLoops},
+}};
+
+// MXCSR after reset: round to nearest, denormals kept, no exception traps.
+constexpr unsigned kDefaultMode = 0x1f80;
+
+}  // namespace
+
+std::span<const KernelSet> KernelSets() { return kSets; }
+
+void UseDefaultFloatingPointMode() {
+  std::fesetround(FE_TONEAREST);  // of the x87 unit too, which is what fegetround looks at
+  _mm_setcsr(kDefaultMode);
+}
+
+}  // namespace rueda::device
