@@ -1,0 +1,19 @@
+// Agree: whether the requests that the members of a set offered under one name fit together.
+#pragma once
+
+#include <vector>
+
+#include "control/messages.h"
+#include "core/types.h"
+
+namespace rueda::control {
+
+// `offers[i]` is what `ranks[i]` offered; none is null. Ok: a response with placements and first
+// dimensions filled in (no slot yet). Otherwise its error is kMismatch or kInvalidArgument, in
+// words that name the tensor, the property, each rank's value, and what to do:
+//   "ranks disagree on the shape of 'fc.weight' in allreduce: rank 1 offered [10, 5], ranks 0 and 2
+//    [10, 4]. Make the tensor the same on every rank, or give different tensors different names."
+Response Agree(const Topology& topology, const std::vector<int>& ranks,
+               const std::vector<const Request*>& offers);
+
+}  // namespace rueda::control

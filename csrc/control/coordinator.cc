@@ -1,0 +1,267 @@
+#include "control/coordinator.h"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+#include "control/agreement.h"
+#include "control/bit_set.h"
+#include "control/departures.h"
+#include "control/offer_book.h"
+#include "control/process_sets.h"
+#include "control/refusals.h"
+#include "control/words.h"
+
+namespace rueda::control {
+namespace {
+
+// Half a message for the responses before the last one, half for the last one, less what cached
+// responses may take.
+constexpr size_t kMaxResponseBytes = kMaxMessageBytes / 2 - (size_t{1} << 20);
+
+TimePoint After(TimePoint since, Duration limit) {
+  return limit < kNever - since ? since + limit : kNever;
+}
+
+}  // namespace
+
+class Coordinator::Impl {
+ public:
+  Impl(const Topology& topology, const CoordinatorOptions& options)
+      : topology_(topology),
+        options_(options),
+        sets_(topology.size),
+        book_(std::min<size_t>(options_.cache_capacity, kMaxSlots)),
+        departures_(topology_) {}
+
+  Status AddProcessSet(uint32_t id, const std::vector<int>& ranks) { return sets_.Add(id, ranks); }
+
+  Status Absorb(int from, const Batch& batch, TimePoint now) {
+    if (from < 0 || from >= topology_.size) return Broken(from, "does not exist and sent a batch");
+    if (departures_.HasLeft(from)) return Broken(from, "sent a batch after it had left");
+    for (const uint32_t slot : batch.slots) {
+      RUEDA_RETURN_IF_ERROR(AbsorbSlot(from, slot, now));
+    }
+    for (const Request& request : batch.requests) {
+      RUEDA_RETURN_IF_ERROR(AbsorbRequest(from, request, now));
+    }
+    if (batch.leave_reason) Leave(from, *batch.leave_reason);
+    return Status::Ok();
+  }
+
+  std::optional<Frame> Decide(TimePoint now) {
+    GiveUpStalled(now);
+    if (!HasAnswers()) return std::nullopt;
+    Frame frame;
+    frame.number = ++frames_;
+    frame.limits = options_.limits;
+    AnswerCached(frame);
+    size_t bytes = 0;
+    while (bytes < kMaxResponseBytes && !ready_.empty()) {
+      Entry& entry = *ready_.front();
+      ready_.pop_front();
+      bytes += EncodedBytes(frame.responses.emplace_back(Settle(entry)));
+    }
+    while (bytes < kMaxResponseBytes && !errors_.empty()) {
+      bytes += EncodedBytes(frame.responses.emplace_back(std::move(errors_.front())));
+      errors_.pop_front();
+    }
+    return frame;
+  }
+
+  std::vector<Stall> TakeStalls(TimePoint now) {
+    std::vector<Stall> stalls;
+    if (!WarnsOfStalls()) return stalls;
+    while (Entry* entry = book_.oldest_unreported()) {
+      const Duration age = now - entry->since;
+      if (age < options_.stall_warning) break;
+      stalls.push_back({entry->key.name, entry->kind(), entry->MissingRanks(), age});
+      book_.MarkReported(*entry);
+    }
+    return stalls;
+  }
+
+  TimePoint NextDeadline() const {
+    if (HasAnswers()) return TimePoint{};
+    TimePoint next = kNever;
+    if (const Entry* entry = book_.oldest_unreported(); entry && WarnsOfStalls()) {
+      next = After(entry->since, options_.stall_warning);
+    }
+    if (const Entry* entry = book_.oldest(); entry && GivesUp()) {
+      next = std::min(next, After(entry->since, options_.stall_shutdown));
+    }
+    return next;
+  }
+
+  bool Finished() const { return departures_.AllLeft(); }
+
+ private:
+  bool WarnsOfStalls() const { return options_.stall_warning > Duration::zero(); }
+  bool GivesUp() const { return options_.stall_shutdown > Duration::zero(); }
+  bool HasAnswers() const {
+    return ready_slots_.count() > 0 || !ready_.empty() || !errors_.empty();
+  }
+  Status Broken(int rank, const std::string& what) const {
+    return ProtocolBroken(topology_, rank, what);
+  }
+
+  Status AbsorbSlot(int from, uint32_t slot, TimePoint now) {
+    Entry* entry = book_.BySlot(slot);
+    const int member = entry ? entry->set->MemberOf(from) : -1;
+    if (member < 0) {
+      return Broken(from, "offered slot " + std::to_string(slot) + ", which it was never given");
+    }
+    if (entry->set->first_departed() >= 0) {
+      RefuseWithout(entry->set->first_departed(), from, entry->key, entry->kind());
+      return Status::Ok();
+    }
+    return Take(*entry, from, static_cast<size_t>(member), nullptr, now);
+  }
+
+  Status AbsorbRequest(int from, const Request& request, TimePoint now) {
+    const OfferKeyView key{request.process_set, request.name};
+    const ProcessSet* set = sets_.Find(request.process_set);
+    const int member = set ? set->MemberOf(from) : -1;
+    if (member < 0) {
+      AnswerOne(from, key, NotInSet(from, request, set));
+      return Status::Ok();
+    }
+    if (set->first_departed() >= 0) {
+      RefuseWithout(set->first_departed(), from, key, request.kind);
+      return Status::Ok();
+    }
+    Entry* entry = book_.ByName(key);
+    if (entry == nullptr) entry = &book_.Open(key, *set);
+    return Take(*entry, from, static_cast<size_t>(member), &request, now);
+  }
+
+  // Counts one offer in; `full` is null for a bit.
+  Status Take(Entry& entry, int from, size_t member, const Request* full, TimePoint now) {
+    if (!entry.offered.Insert(member)) {
+      return Broken(from, "offered " + Quote(entry.key.name) + " twice before it was answered");
+    }
+    if (full != nullptr) entry.PutFull(member, *full);
+    if (entry.offered.count() == 1) book_.Wait(entry, now);
+    if (entry.offered.count() < entry.set->size()) return Status::Ok();
+    book_.StopWaiting(entry);
+    if (entry.full.empty()) {
+      ready_slots_.Insert(entry.slot);
+    } else {
+      ready_.push_back(&entry);
+    }
+    return Status::Ok();
+  }
+
+  // Complete rounds still run, and the rank reads its acknowledgement after them. Its other offers
+  // are withdrawn: it will not be there, and the others are told so at once.
+  void Leave(int rank, const std::string& reason) {
+    departures_.Leave(rank, reason);
+    sets_.Leave(rank);
+    for (Entry* entry : book_.Waiting()) {
+      const int member = entry->set->MemberOf(rank);
+      if (member < 0) continue;
+      const bool offered = entry->offered.Contains(static_cast<size_t>(member));
+      const Status error = departures_.Refuse(rank, offered, entry->kind(), entry->key.name);
+      AnswerOfferers(*entry, error, rank);
+    }
+    errors_.push_back(departures_.Acknowledge(rank));
+  }
+
+  void RefuseWithout(int departed, int from, OfferKeyView key, OpKind kind) {
+    AnswerOne(from, key, departures_.Refuse(departed, false, kind, key.name));
+  }
+
+  void GiveUpStalled(TimePoint now) {
+    if (!GivesUp()) return;
+    while (Entry* entry = book_.oldest()) {
+      const Duration age = now - entry->since;
+      if (age < options_.stall_shutdown) break;
+      AnswerOfferers(*entry, Stalled(topology_, *entry, age));
+    }
+  }
+
+  void AnswerOne(int rank, OfferKeyView key, Status error) {
+    Response& response = errors_.emplace_back();
+    response.process_set = key.process_set;
+    response.name = key.name;
+    response.error = std::move(error);
+    response.only_rank = rank;
+  }
+
+  // Ends an incomplete round with an error to those who offered, but for one. The slot stays:
+  // others may have its bit under way.
+  void AnswerOfferers(Entry& entry, const Status& error, int but_rank = -1) {
+    entry.offered.ForEach([&](size_t member) {
+      const int rank = entry.set->ranks()[member];
+      if (rank != but_rank) AnswerOne(rank, entry.key, error);
+    });
+    book_.Close(entry);
+  }
+
+  void AnswerCached(Frame& frame) {
+    frame.responses.reserve(ready_slots_.count() + ready_.size());
+    ready_slots_.ForEach([&](size_t slot) {
+      Response& response = frame.responses.emplace_back();
+      response.slot = static_cast<uint32_t>(slot);
+      response.cached = true;
+      book_.Close(*book_.BySlot(response.slot));
+    });
+    ready_slots_.Clear();
+  }
+
+  // Answers a complete round in which somebody offered in full, and gives, keeps or drops the slot.
+  Response Settle(Entry& entry) {
+    std::vector<SharedRequest> offers = entry.Offers();
+    std::vector<const Request*> plain;
+    plain.reserve(offers.size());
+    for (const SharedRequest& offer : offers) plain.push_back(offer.get());
+    Response response = Agree(topology_, entry.set->ranks(), plain);
+    if (EncodedBytes(response) > kMaxResponseBytes) {
+      response.placements.clear();
+      response.first_dims.clear();
+      response.error = TooLong(*plain[0]);
+    }
+    const bool lasts =
+        response.error.ok() && std::none_of(plain.begin(), plain.end(),
+                                            [](const Request* offer) { return offer->transient; });
+    if (lasts) {
+      book_.AssignSlot(entry);
+      ready_slots_.Grow(entry.slot == kNoSlot ? 0 : entry.slot + size_t{1});
+      entry.agreed = std::move(offers);
+      response.slot = entry.slot;
+    } else {
+      book_.DropSlot(entry);
+    }
+    book_.Close(entry);
+    return response;
+  }
+
+  const Topology topology_;
+  const CoordinatorOptions options_;
+  ProcessSets sets_;
+  OfferBook book_;
+  Departures departures_;
+  uint64_t frames_ = 0;
+
+  // Not yet answered. Bounded by what ranks have in flight, as each waits for its answers.
+  BitSet ready_slots_;        // complete rounds of bits alone
+  std::deque<Entry*> ready_;  // complete rounds with offers in full, in the order of completion
+  std::deque<Response> errors_;
+};
+
+Coordinator::Coordinator(const Topology& topology, CoordinatorOptions options)
+    : impl_(std::make_unique<Impl>(topology, options)) {}
+Coordinator::~Coordinator() = default;
+
+Status Coordinator::AddProcessSet(uint32_t id, const std::vector<int>& ranks) {
+  return impl_->AddProcessSet(id, ranks);
+}
+Status Coordinator::Absorb(int from, const Batch& batch, TimePoint now) {
+  return impl_->Absorb(from, batch, now);
+}
+std::optional<Frame> Coordinator::Decide(TimePoint now) { return impl_->Decide(now); }
+std::vector<Stall> Coordinator::TakeStalls(TimePoint now) { return impl_->TakeStalls(now); }
+TimePoint Coordinator::NextDeadline() const { return impl_->NextDeadline(); }
+bool Coordinator::Finished() const { return impl_->Finished(); }
+
+}  // namespace rueda::control

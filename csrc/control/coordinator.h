@@ -1,0 +1,73 @@
+// Coordinator: rank 0's half of the negotiation, as a pure state machine.
+//
+// It is told what ranks offer and what time it is, and answers with frames; it knows no sockets,
+// threads or clocks. One thread at a time. A request becomes ready when every member of its process
+// set has offered it (I2); disagreement becomes an error response that names each rank's value, and
+// the epoch goes on (I3).
+//
+// A rank that leaves still runs what every member had offered by then. All else that counts on it
+// becomes an error response to each rank that offers it, and its own other offers are withdrawn. It
+// knows that nothing more comes for it by an error response without a name, kShutDown, to it alone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/messages.h"
+#include "core/types.h"
+
+namespace rueda::control {
+
+struct CoordinatorOptions {
+  Limits limits;
+  size_t cache_capacity = 8192;  // slots, at most kMaxSlots; requests beyond it travel in full
+  Duration stall_warning = std::chrono::seconds(10);  // zero: never warn
+  Duration stall_shutdown = Duration::zero();         // zero: never give up
+};
+
+// One request that some ranks offered and others have withheld for too long.
+struct Stall {
+  std::string name;
+  OpKind kind = OpKind::kAllreduce;
+  std::vector<int> missing_ranks;
+  Duration age{};
+};
+
+class Coordinator {
+ public:
+  Coordinator(const Topology& topology, CoordinatorOptions options);
+  ~Coordinator();
+  Coordinator(const Coordinator&) = delete;
+  Coordinator& operator=(const Coordinator&) = delete;
+
+  // Names a subset of the ranks before anybody offers to it; set 0, all ranks, is always there.
+  // kInvalidArgument if the id is taken, or the ranks are none, repeated or out of range.
+  Status AddProcessSet(uint32_t id, const std::vector<int>& ranks);
+
+  // Takes one rank's batch in. `now` never goes back. kCorrupt if it breaks the protocol (unknown
+  // slot, the same name offered twice, an offer after leaving): the epoch cannot go on.
+  Status Absorb(int from, const Batch& batch, TimePoint now);
+
+  // The next frame, if anything is ready or wrong. Cached responses come first, by slot; then full
+  // ones in the order in which they became ready; then errors for single ranks. What would make the
+  // frame too long waits for the next call: ask until there is none.
+  std::optional<Frame> Decide(TimePoint now);
+
+  // Requests withheld past the warning limit that were not reported before; each is reported once.
+  std::vector<Stall> TakeStalls(TimePoint now);
+  // When Decide or TakeStalls next has something to say if nothing arrives: TimePoint{}, long ago,
+  // if Decide has something already, kNever if not at all.
+  TimePoint NextDeadline() const;
+
+  // True when every rank has left.
+  bool Finished() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rueda::control

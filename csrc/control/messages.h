@@ -1,0 +1,101 @@
+// Batch and Frame: the two messages of the control road.
+//
+// A rank sends the coordinator batches of offers; the coordinator answers all ranks with the same
+// numbered frames. After the first agreement on a request it is a slot number, and an offer of the
+// same request is one bit. Formats: docs/wire-format.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/request.h"
+#include "core/clock.h"
+#include "core/status.h"
+
+namespace rueda::control {
+
+inline constexpr uint32_t kNoSlot = UINT32_MAX;
+
+// What one rank tells the coordinator at once. Each name appears at most once between two frames
+// that answer it, so slots need no generations.
+struct Batch {
+  // Offers of requests agreed before, unchanged. A set: sent, and decoded, in ascending order.
+  std::vector<uint32_t> slots;
+  // Offers in full: new, changed, or transient.
+  std::vector<Request> requests;
+  // Set on a rank's last batch: it shuts down; the text says why ("" for an ordinary shutdown).
+  std::optional<std::string> leave_reason;
+
+  bool empty() const { return slots.empty() && requests.empty() && !leave_reason; }
+  bool operator==(const Batch&) const = default;
+};
+
+// What all ranks agreed about one request, or why they cannot.
+struct Response {
+  uint32_t slot = kNoSlot;  // the request's slot from now on; kNoSlot: transient, or error
+  // True: `slot` stands for itself and everything agreed before holds; the fields below are empty.
+  bool cached = false;
+  // Names are unique within a process set, so this tells two sets' requests of one name apart.
+  uint32_t process_set = 0;
+  std::string name;
+  Status error;        // ok: run it; mismatch and departures leave the epoch alive
+  int only_rank = -1;  // error addressed to one rank (it alone has offered), or -1: to all
+  std::vector<int64_t> placements;  // by rank of the set; empty: staged
+  // Allgather: the first dimension that each rank offered, by tensor, then by rank.
+  std::vector<std::vector<int64_t>> first_dims;
+
+  // Whether `rank` (a member of the process set) has to act on it at all.
+  bool AddressedTo(int rank) const { return only_rank < 0 || only_rank == rank; }
+  bool operator==(const Response&) const = default;
+};
+
+// Limits that every rank must use alike, so they travel in the frame and never come from a rank's
+// own configuration.
+struct Limits {
+  int64_t bucket_bytes = int64_t{64} << 20;
+  Duration run_timeout = std::chrono::seconds(300);  // of one bucket, while it runs
+
+  bool operator==(const Limits&) const = default;
+};
+
+// One numbered answer of the coordinator, the same bytes to all ranks. Ranks run its responses in
+// this order (I1).
+struct Frame {
+  uint64_t number = 0;
+  Limits limits;
+  std::vector<Response> responses;
+
+  bool operator==(const Frame&) const = default;
+};
+
+// Bounds that decoding enforces before it allocates.
+inline constexpr size_t kMaxMessageBytes = size_t{64} << 20;
+inline constexpr size_t kMaxRequestBytes = kMaxMessageBytes / 2;  // one request, encoded
+// The requests of one batch together, encoded; the rest is left for slots and a reason to leave.
+inline constexpr size_t kMaxBatchRequestBytes = kMaxMessageBytes - (size_t{1} << 20);
+inline constexpr size_t kMaxNameBytes = 4096;
+inline constexpr size_t kMaxTextBytes = 65536;  // errors and reasons to leave; longer ones are cut
+inline constexpr size_t kMaxTensorsPerRequest = 65536;
+inline constexpr size_t kMaxDimensions = 64;
+inline constexpr uint32_t kMaxSlots = 65536;  // slots are below it
+
+// kInvalidArgument, in words, if `request` breaks one of the bounds, has a negative dimension or is
+// larger than memory can be: to be asked before it is offered, because a message that breaks them
+// is refused as corrupt.
+Status CheckRequest(const Request& request);
+// What `request` adds to an encoded batch. Whoever fills a batch keeps the sum of these within
+// kMaxBatchRequestBytes.
+size_t EncodedBytes(const Request& request);
+// What a full or error response adds to an encoded frame.
+size_t EncodedBytes(const Response& response);
+
+std::vector<uint8_t> Encode(const Batch& batch);
+std::vector<uint8_t> Encode(const Frame& frame);
+// kCorrupt for anything that Encode does not produce from valid values; never reads past `bytes`.
+Result<Batch> DecodeBatch(const uint8_t* data, size_t bytes);
+Result<Frame> DecodeFrame(const uint8_t* data, size_t bytes);
+
+}  // namespace rueda::control

@@ -1,0 +1,55 @@
+#include "control/refusals.h"
+
+#include <chrono>
+
+#include "control/words.h"
+
+namespace rueda::control {
+namespace {
+
+std::string Seconds(Duration age) {
+  using std::chrono::duration_cast;
+  if (age < std::chrono::seconds(10)) {
+    return std::to_string(duration_cast<std::chrono::milliseconds>(age).count()) + " ms";
+  }
+  return std::to_string(duration_cast<std::chrono::seconds>(age).count()) + " s";
+}
+
+}  // namespace
+
+Status Stalled(const Topology& topology, const Entry& entry, Duration age) {
+  const std::vector<int> missing = entry.MissingRanks();
+  return Status(StatusCode::kStalled,
+                Subject(entry.kind(), entry.key.name) + " was given up after " + Seconds(age) +
+                    ": " + NamedRankList(topology, missing) +
+                    " did not offer it. Look where these ranks are (a branch or a loop that only "
+                    "some ranks take is the usual cause), or raise the stall limit.")
+      .Blame(missing[0]);
+}
+
+Status NotInSet(int rank, const Request& request, const ProcessSet* set) {
+  const std::string id = std::to_string(request.process_set);
+  const std::string what = Subject(request.kind, request.name) + " names process set " + id;
+  if (set == nullptr) {
+    return {StatusCode::kInvalidArgument, what + ", which does not exist. Add it first."};
+  }
+  return {StatusCode::kInvalidArgument, what + " (" + RankList(set->ranks()) + "), which rank " +
+                                            std::to_string(rank) +
+                                            " is not in. Call it on members only."};
+}
+
+Status TooLong(const Request& request) {
+  return {StatusCode::kInvalidArgument,
+          Subject(request.kind, request.name) +
+              " has too many tensors for one answer. Split the group."};
+}
+
+Status ProtocolBroken(const Topology& topology, int rank, const std::string& what) {
+  return Status(StatusCode::kCorrupt,
+                topology.Describe(rank) + " " + what +
+                    ", which breaks the protocol. Check that every rank runs the same version of "
+                    "rueda, and report this.")
+      .Blame(rank);
+}
+
+}  // namespace rueda::control

@@ -1,0 +1,54 @@
+// Request: what one rank offers to do, and what all ranks must agree on before anything runs.
+//
+// A request is the unit of agreement: one tensor, or a group that runs as a whole. Automatic names
+// come with `transient` set and are never given a slot.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+
+namespace rueda::control {
+
+// Where a request's tensors lie: in no memory that peers map.
+inline constexpr int64_t kPrivate = -1;
+
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::kFloat32;
+  std::vector<int64_t> shape;
+
+  int64_t count() const;
+  size_t bytes() const { return static_cast<size_t>(count()) * SizeOf(dtype); }
+  bool operator==(const TensorSpec&) const = default;
+};
+
+struct Request {
+  OpKind kind = OpKind::kAllreduce;
+  ReduceOp op = ReduceOp::kSum;
+  int root = -1;
+  double prescale = 1.0;
+  double postscale = 1.0;
+  uint32_t process_set = 0;
+  bool transient = false;
+  // Byte offset of the group in this rank's arena, laid out as LayoutOf says, or kPrivate. Placed
+  // requests have tensors of one dtype.
+  int64_t placement = kPrivate;
+  std::string name;
+  std::vector<TensorSpec> tensors;
+
+  // The factors by their bits, so that what compares equal also scales alike.
+  bool operator==(const Request& other) const;
+};
+
+// How a placed group lies in its arena: each tensor starts on a cache line of its own.
+struct Layout {
+  std::vector<int64_t> offsets;  // bytes from the group's start, by tensor
+  int64_t bytes = 0;             // of the whole span, padding included
+};
+Layout LayoutOf(const std::vector<TensorSpec>& tensors);
+inline constexpr int64_t kLayoutAlignment = 64;
+
+}  // namespace rueda::control

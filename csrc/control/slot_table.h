@@ -1,0 +1,44 @@
+// SlotTable: one rank's memory of what was agreed, so that an offer can be one slot number.
+//
+// One thread at a time (the engine's). Learns from the frames of its own epoch alone.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+
+#include "control/messages.h"
+#include "control/offer_key.h"
+
+namespace rueda::control {
+
+class SlotTable {
+ public:
+  // The slot of `request` if exactly it was agreed before, else kNoSlot: offer it in full. The same
+  // shared request is recognised by its address, without comparing.
+  uint32_t Find(const std::shared_ptr<const Request>& request) const;
+
+  // Takes in a full response to `request`: remembers it under its slot, or forgets the name when
+  // the response has an error or no slot. `request` is null when this rank is not in the process
+  // set: it must know such slots too, because frames name them. Errors addressed to another rank
+  // (Response::AddressedTo) are not for this table.
+  void Learn(const std::shared_ptr<const Request>& request, const Response& response);
+
+  // What was agreed for a slot that a cached response names, or null: the frame is corrupt. Valid
+  // until something is learned about the same name or slot, which no frame does that also names the
+  // slot as cached.
+  const Response* Agreed(uint32_t slot) const;
+
+ private:
+  struct Entry {
+    std::shared_ptr<const Request> request;
+    Response response;  // its slot is kNoSlot when the entry is free
+  };
+  void Forget(uint32_t slot);
+
+  std::unordered_map<OfferKey, uint32_t, OfferKeyHash, OfferKeyEqual> slot_of_;
+  std::deque<Entry> entries_;  // by slot; a deque, so that growing moves no entry
+};
+
+}  // namespace rueda::control
