@@ -1,0 +1,38 @@
+// ShmGroup: what the members of one process set see of each other's memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "transport/doorbell.h"
+
+namespace rueda::backends {
+
+// One member's progress through the units that the group runs, counted over the whole epoch. Written
+// by its owner (release) and read by the others (acquire): what a count promises happened before it.
+// Zeroed memory is a member that has done nothing.
+struct alignas(128) ShmCounters {
+  std::atomic<uint64_t> packed;    // its contribution lies in its staging memory
+  std::atomic<uint64_t> reduced;   // its slice of the sum is written
+  std::atomic<uint64_t> released;  // it reads nobody's staging memory of these units any more
+};
+
+struct ShmMember {
+  uint8_t* arena = nullptr;  // placements count from here
+  uint8_t* staging = nullptr;
+  ShmCounters* counters = nullptr;
+  transport::Doorbell* doorbell = nullptr;
+};
+
+// All memory outlives the group's backend.
+struct ShmGroup {
+  int index = 0;  // this rank's place in `members`
+  std::vector<ShmMember> members;
+  int64_t staging_bytes = 0;
+
+  int size() const { return static_cast<int>(members.size()); }
+  const ShmMember& own() const { return members[static_cast<size_t>(index)]; }
+};
+
+}  // namespace rueda::backends

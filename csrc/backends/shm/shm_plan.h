@@ -1,0 +1,31 @@
+// PlanShm: which scheme moves a bucket through shared memory, and in what units. Pure.
+#pragma once
+
+#include <cstdint>
+
+#include "core/bucket.h"
+
+namespace rueda::backends {
+
+enum class ShmScheme {
+  kAlone,      // one rank: scale and copy
+  kInPlace,    // the owner of a slice reads it from every rank's bucket and writes the sum into all
+  kSymmetric,  // small: everybody packs, waits once, and reduces everything into its own output
+  kSliced,     // large and private: pack, the owner reduces its slice, everybody copies all slices
+  kGather,     // everybody packs, everybody copies everything
+  kFromRoot,   // the root packs, the others copy
+};
+
+struct ShmPlan {
+  ShmScheme scheme = ShmScheme::kSymmetric;
+  int64_t total_bytes = 0;  // of the longest contribution
+  int64_t unit_bytes = 0;   // of each unit but the last
+  int64_t units = 0;        // a bucket without bytes has none, a barrier one
+
+  int64_t BytesOf(int64_t unit) const;
+};
+
+// Units are whole elements. `size` is the number of members.
+ShmPlan PlanShm(const Bucket& bucket, int size);
+
+}  // namespace rueda::backends

@@ -1,0 +1,78 @@
+// ShmRun: one bucket on its way through shared memory, unit by unit.
+//
+// Each unit goes through three stages, each published by one counter (ShmCounters):
+//   pack    copy this rank's part into its staging memory             -> packed
+//   consume reduce or copy what the others packed                     -> reduced
+//   finish  copy the slices that the others reduced; in place: wait   -> released
+// Units overlap: while one waits for peers the next is packed. Small units skip the last stage's wait.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "backends/backend.h"
+#include "backends/shm/shm_group.h"
+#include "backends/shm/shm_plan.h"
+#include "backends/shm/staging_ring.h"
+#include "collectives/piece_cursor.h"
+#include "collectives/slices.h"
+#include "device/reduce.h"
+
+namespace rueda::backends {
+
+class ShmRun final : public Run {
+ public:
+  // Group and ring outlive the run.
+  ShmRun(const ShmGroup* group, StagingRing* ring);
+
+  // Prepares the next bucket; the one before is done.
+  void Reset(const Bucket& bucket, const BucketBuffers& buffers);
+  Result<Progress> Step() override;
+  std::vector<int> WaitsFor() const override;
+
+ private:
+  static constexpr int64_t kInFlight = 8;
+
+  bool Pack();
+  bool Consume();
+  bool Finish();
+
+  void PackUnit(int64_t unit);
+  void ConsumeUnit(int64_t unit);
+  void FinishUnit(int64_t unit);
+
+  void ReduceInPlace(int64_t unit);
+  void ReduceSlice(int64_t unit);
+  void ReduceAll(int64_t unit);
+  void ReduceAlone();
+  void CopyContributions(int64_t unit);
+  void CopyFromRoot(int64_t unit);
+  void CopySlices(int64_t unit);
+
+  // True when every member's counter has passed `count`.
+  bool AllHave(std::atomic<uint64_t> ShmCounters::*counter, uint64_t count) const;
+  void Publish(std::atomic<uint64_t> ShmCounters::*counter, uint64_t count);
+  void WakeOthers();
+  bool UsesStaging() const;
+  bool SharesSlices() const;  // every rank needs the slices that the others reduce
+  uint64_t Global(int64_t unit) const { return first_ + static_cast<uint64_t>(unit); }
+  uint8_t* Staged(int member, int64_t unit) const;
+  collectives::Range SliceOfUnit(int64_t unit, int member) const;
+
+  const ShmGroup* group_;
+  StagingRing* ring_;
+  const Bucket* bucket_ = nullptr;
+  const BucketBuffers* buffers_ = nullptr;
+  ShmPlan plan_;
+  device::ReduceSpec spec_;
+  uint64_t first_ = 0;  // number of the bucket's first unit in the epoch
+  int64_t packed_ = 0, consumed_ = 0, finished_ = 0;  // units of this bucket, by this rank
+  std::array<StagingRing::Place, kInFlight> places_{};  // by unit % kInFlight
+  int64_t placed_ = 0;
+  collectives::PieceCursor input_, output_;
+  std::vector<const void*> sources_;  // scratch, by member
+  std::vector<void*> destinations_;
+};
+
+}  // namespace rueda::backends
