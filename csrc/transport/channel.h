@@ -28,6 +28,9 @@ class Channel {
   // Tells the peer that no more bytes come. Sending afterwards is kPeerLost. Idempotent.
   virtual void Close() = 0;
 
+  // True while the last Send could not take everything: room for more is worth waking up for.
+  virtual bool wants_room() const { return false; }
+
   // The descriptor to poll, or -1 for channels in memory, whose peers ring a Parker.
   virtual int descriptor() const = 0;
 };

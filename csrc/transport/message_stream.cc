@@ -27,6 +27,7 @@ Status MessageStream::Send(uint8_t type, std::span<const uint8_t> payload) {
 
 Result<bool> MessageStream::Flush() {
   bool moved = false;
+  if (held_) return moved;
   while (has_unsent()) {
     Result<size_t> sent = channel_->Send(outgoing_.data() + sent_, outgoing_.size() - sent_);
     if (!sent.ok()) return sent.status();
@@ -71,6 +72,7 @@ Result<std::optional<Message>> MessageStream::Receive() {
     Result<size_t> received = channel_->Receive(incoming_.data() + filled_, incoming_.size() - filled_);
     if (!received.ok()) return received.status();
     if (*received == 0) return std::optional<Message>();
+    held_ = false;
     filled_ += *received;
   }
 }

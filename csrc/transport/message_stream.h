@@ -32,6 +32,10 @@ class MessageStream {
   Result<bool> Flush();
   bool has_unsent() const { return sent_ < outgoing_.size(); }
 
+  // Sends nothing, only queues, until something has been received. For a peer that may still be
+  // reading what came before on the same connection and would swallow it.
+  void HoldUntilHeard() { held_ = true; }
+
   // The next whole message, if it has arrived. kCorrupt for one over the limit.
   Result<std::optional<Message>> Receive();
 
@@ -47,6 +51,7 @@ class MessageStream {
   std::vector<uint8_t> incoming_;
   size_t filled_ = 0;  // bytes of incoming_ that hold data
   size_t taken_ = 0;   // bytes at its front that were given out
+  bool held_ = false;
 };
 
 }  // namespace rueda::transport

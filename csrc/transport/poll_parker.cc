@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 
 namespace rueda::transport {
 
@@ -13,16 +14,12 @@ Result<std::unique_ptr<PollParker>> PollParker::Create() {
   return std::unique_ptr<PollParker>(new PollParker(std::move(wake)));
 }
 
-void PollParker::Watch(int descriptor, std::function<bool()> has_unsent) {
-  watched_.push_back({descriptor, std::move(has_unsent)});
-}
-
 void PollParker::Park(uint32_t seen, TimePoint deadline) {
   polled_.clear();
   polled_.push_back({wake_.get(), POLLIN, 0});
-  for (const Watched& watched : watched_) {
-    const auto events = static_cast<short>(watched.has_unsent() ? POLLIN | POLLOUT : POLLIN);
-    polled_.push_back({watched.descriptor, events, 0});
+  for (const Channel* channel : channels_) {
+    const auto events = static_cast<short>(channel->wants_room() ? POLLIN | POLLOUT : POLLIN);
+    polled_.push_back({channel->descriptor(), events, 0});
   }
   // An Unpark between reading `seen` and here has made the eventfd readable, so poll cannot sleep.
   if (Sequence() != seen) return;

@@ -4,7 +4,6 @@
 #include <poll.h>
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -19,9 +18,9 @@ class PollParker final : public Parker {
  public:
   static Result<std::unique_ptr<PollParker>> Create();
 
-  // Wakes on what arrives at this descriptor too, and on room to send while `has_unsent` says so.
-  // Before the first Park; the descriptor outlives the parker.
-  void Watch(int descriptor, std::function<bool()> has_unsent);
+  // Wakes on what arrives on this channel too, and on room while it wants some. Before the first
+  // Park; the channel outlives the last.
+  void Watch(const Channel* channel) { channels_.push_back(channel); }
 
   uint32_t Sequence() const override { return sequence_.load(std::memory_order_acquire); }
   void Park(uint32_t seen, TimePoint deadline) override;
@@ -31,11 +30,7 @@ class PollParker final : public Parker {
   explicit PollParker(UniqueFd wake) : wake_(std::move(wake)) {}
 
   UniqueFd wake_;
-  struct Watched {
-    int descriptor;
-    std::function<bool()> has_unsent;
-  };
-  std::vector<Watched> watched_;
+  std::vector<const Channel*> channels_;
   std::vector<pollfd> polled_;
   std::atomic<uint32_t> sequence_{0};
 };

@@ -27,8 +27,10 @@ Result<size_t> SocketChannel::Send(const uint8_t* data, size_t bytes) {
   if (bytes == 0) return size_t{0};
   while (true) {
     const ssize_t sent = ::send(socket_.get(), data, bytes, MSG_NOSIGNAL);
+    const bool full = sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    wants_room_ = full || (sent >= 0 && static_cast<size_t>(sent) < bytes);
     if (sent >= 0) return static_cast<size_t>(sent);
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return size_t{0};
+    if (full) return size_t{0};
     if (errno != EINTR) return Lost(std::strerror(errno));
   }
 }

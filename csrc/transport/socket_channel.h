@@ -16,6 +16,7 @@ class SocketChannel final : public Channel {
   Result<size_t> Send(const uint8_t* data, size_t bytes) override;
   Result<size_t> Receive(uint8_t* data, size_t bytes) override;
   void Close() override;
+  bool wants_room() const override { return wants_room_; }
   int descriptor() const override { return socket_.get(); }
 
  private:
@@ -24,6 +25,7 @@ class SocketChannel final : public Channel {
 
   UniqueFd socket_;
   int peer_rank_;
+  bool wants_room_ = false;
 };
 
 }  // namespace rueda::transport

@@ -156,7 +156,7 @@ def _card(world: World, facts: Mapping[str, str], version: str) -> Card:
 
 def _alone(epoch: int, secret: bytes | None) -> Outcome:
     me = Peer(0, socket.gethostname(), os.getpid())
-    return Outcome(epoch, (me,), {}, {}, {}, secret or secrets.token_bytes(32))
+    return Outcome(epoch, (me,), {}, {}, {}, {}, secret or secrets.token_bytes(32))
 
 
 def _meeting(world: World, arena_fd: int, outcome: Outcome, bag: DescriptorBag) -> Meeting:
@@ -175,5 +175,6 @@ def _meeting(world: World, arena_fd: int, outcome: Outcome, bag: DescriptorBag) 
         arena_fds=by_rank(arenas),
         pidfds=by_rank(pidfds),
         stream_fds=by_rank(outcome.streams),
+        control_fds=by_rank(outcome.controls),
         secret=outcome.secret,
     )

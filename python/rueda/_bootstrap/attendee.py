@@ -231,5 +231,12 @@ class Attendee:
             arenas=self._arenas,
             pidfds=self._pidfds,
             streams=self._streams if self._pairing is None else self._pairing.streams,
+            controls=self._controls(),
             secret=self._secret,
         )
+
+    def _controls(self) -> dict[int, int]:
+        """Keep the connection to rank 0 where no memory is shared."""
+        if self._setup.one_host or self._link is None:
+            return {}
+        return {0: self._bag.adopt(self._link.release())}

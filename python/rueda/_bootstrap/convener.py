@@ -265,5 +265,13 @@ class Convener:
             arenas=self._guests.arenas() if shared else {},
             pidfds=self._guests.pidfds() if shared else {},
             streams=source.streams if source is not None else {},
+            controls={} if shared else self._controls(),
             secret=self._secret,
         )
+
+    def _controls(self) -> dict[int, int]:
+        """Keep the connections to the guests, where no memory is shared."""
+        return {
+            guest.rank: self._bag.adopt(link.release())
+            for link, guest in self._guests.by_link.items()
+        }

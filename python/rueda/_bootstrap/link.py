@@ -99,6 +99,16 @@ class Link:
         if not self.closed:
             self._work()
 
+    def release(self) -> int:
+        """Give the open connection away and return its descriptor; nothing is called from here on.
+
+        The peer sends nothing on it before this side did, so nothing can have been read too far.
+        """
+        self.closed = True
+        self._loop.forget(self.connection.fileno())
+        self._drop_outgoing()
+        return self.connection.detach()
+
     def close(self) -> None:
         """Close the connection; nothing is called from here on."""
         if not self.closed:

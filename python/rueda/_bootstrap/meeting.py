@@ -29,6 +29,8 @@ class Meeting:
             -1 for the others where the ranks met over TCP.
         pidfds: By rank, a pidfd of each process; -1 at the own index, and over TCP.
         stream_fds: By rank, a connected non-blocking stream socket to it; -1 at the own index.
+        control_fds: Over TCP, on rank 0 by rank and elsewhere at index 0: the connection of the
+            meeting itself, proven and in order; -1 elsewhere and on one host.
         secret: The job's secret; never shown.
     """
 
@@ -37,11 +39,12 @@ class Meeting:
     arena_fds: list[int]
     pidfds: list[int]
     stream_fds: list[int]
+    control_fds: list[int]
     secret: bytes = field(repr=False)
 
     def close(self) -> None:
         """Close all descriptors and put -1 in their place; calling it again does nothing."""
-        for descriptors in (self.arena_fds, self.pidfds, self.stream_fds):
+        for descriptors in (self.arena_fds, self.pidfds, self.stream_fds, self.control_fds):
             for index, descriptor in enumerate(descriptors):
                 # First the mark, then the close: a second caller never closes a number twice.
                 descriptors[index] = -1

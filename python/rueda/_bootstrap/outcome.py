@@ -23,6 +23,7 @@ class Outcome:
     arenas: dict[int, int]
     pidfds: dict[int, int]
     streams: dict[int, int]
+    controls: dict[int, int]
     secret: bytes = field(repr=False)
 
 

@@ -1,0 +1,133 @@
+// The control road of every rank but 0: one stream to the coordinator.
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <string>
+
+#include "engine/control_road.h"
+#include "transport/message_stream.h"
+
+namespace rueda::engine {
+namespace {
+
+class ControlClient final : public ControlRoad {
+ public:
+  ControlClient(const EngineParts& parts, std::unique_ptr<transport::Channel> channel)
+      : topology_(parts.topology), stream_(std::move(channel), control::kMaxMessageBytes) {
+    // A connection that is gone already shows in the first Poll.
+    if (parts.control_needs_hello) (void)stream_.Send(static_cast<uint8_t>(MessageType::kHello), {});
+  }
+
+  Status Offer(const control::Batch& batch) override {
+    if (closed_) return Status::Ok();
+    return Explain(stream_.Send(static_cast<uint8_t>(MessageType::kBatch), control::Encode(batch)));
+  }
+
+  Result<bool> Poll() override {
+    if (closed_) return false;
+    Result<bool> moved = stream_.Flush();
+    if (!moved.ok()) return Explain(moved.status());
+    while (!closed_) {
+      auto message = stream_.Receive();
+      if (!message.ok()) return Explain(message.status());
+      if (!message->has_value()) break;
+      RUEDA_RETURN_IF_ERROR(Take(**message));
+      *moved = true;
+    }
+    return *moved;
+  }
+
+  std::optional<control::Frame> TakeFrame() override {
+    if (frames_.empty()) return std::nullopt;
+    control::Frame frame = std::move(frames_.front());
+    frames_.pop_front();
+    return frame;
+  }
+
+  TimePoint NextDeadline() const override { return kNever; }
+  const std::optional<Status>& closed() const override { return closed_; }
+  bool Flushed() const override { return closed_ || !stream_.has_unsent(); }
+
+  void Farewell(const Status& why, const std::string&) override {
+    if (!why.ok() && !closed_) {
+      // The epoch is over: whether rank 0 still hears it changes nothing here.
+      (void)stream_.Send(static_cast<uint8_t>(MessageType::kFailure), EncodeFailure(why));
+    }
+    stream_.Close();
+  }
+
+ private:
+  Status Take(const transport::Message& message) {
+    switch (static_cast<MessageType>(message.type)) {
+      case MessageType::kFrame: {
+        auto frame = control::DecodeFrame(message.payload.data(), message.payload.size());
+        if (!frame.ok()) return frame.status();
+        if (frame->number != ++last_frame_) {
+          return {StatusCode::kCorrupt, "frame " + std::to_string(frame->number) +
+                                            " came where number " + std::to_string(last_frame_) +
+                                            " was expected"};
+        }
+        frames_.push_back(std::move(*frame));
+        return Status::Ok();
+      }
+      case MessageType::kFarewell: {
+        const std::string reason(message.payload.begin(), message.payload.end());
+        closed_ = Status(StatusCode::kPeerLeft,
+                         topology_.Describe(0) + " left before offering it" +
+                             (reason.empty() ? std::string() : ": " + reason));
+        closed_->Blame(0);
+        return Status::Ok();
+      }
+      case MessageType::kFailure:
+        return DecodeFailure(message.payload);
+      case MessageType::kBatch:
+      case MessageType::kHello:
+        break;
+    }
+    return {StatusCode::kCorrupt, "a control message of unknown type " + std::to_string(message.type)};
+  }
+
+  Status Explain(Status status) const {
+    if (status.code() != StatusCode::kPeerLost) return status;
+    return Status(StatusCode::kPeerLost, topology_.Describe(0) + " is gone: " + status.message())
+        .Blame(0);
+  }
+
+  const Topology& topology_;
+  transport::MessageStream stream_;
+  std::deque<control::Frame> frames_;
+  uint64_t last_frame_ = 0;
+  std::optional<Status> closed_;
+};
+
+}  // namespace
+
+std::unique_ptr<ControlRoad> MakeControlClient(const EngineParts& parts,
+                                               std::unique_ptr<transport::Channel> channel) {
+  return std::make_unique<ControlClient>(parts, std::move(channel));
+}
+
+std::vector<uint8_t> EncodeFailure(const Status& why) {
+  std::vector<uint8_t> payload;
+  for (const int value : {static_cast<int>(why.code()), why.blamed_rank()}) {
+    const auto bits = static_cast<uint32_t>(value);
+    for (int shift = 0; shift < 32; shift += 8) payload.push_back(static_cast<uint8_t>(bits >> shift));
+  }
+  payload.insert(payload.end(), why.message().begin(), why.message().end());
+  return payload;
+}
+
+Status DecodeFailure(std::span<const uint8_t> payload) {
+  if (payload.size() < 8) return {StatusCode::kCorrupt, "a failure message is too short"};
+  const auto load = [&](size_t at) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < 4; ++i) bits |= static_cast<uint32_t>(payload[at + i]) << (8 * i);
+    return static_cast<int>(bits);
+  };
+  const int code = load(0);
+  if (code == 0) return {StatusCode::kCorrupt, "a failure message without an error"};
+  return Status(static_cast<StatusCode>(code), std::string(payload.begin() + 8, payload.end()))
+      .Blame(load(4));
+}
+
+}  // namespace rueda::engine

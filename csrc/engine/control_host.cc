@@ -1,0 +1,170 @@
+// The control road of rank 0: the coordinator, and a stream to every other rank.
+#include <algorithm>
+#include <deque>
+#include <string>
+
+#include "engine/control_road.h"
+#include "transport/message_stream.h"
+
+namespace rueda::engine {
+namespace {
+
+std::string DescribeStall(const Topology& topology, const control::Stall& stall) {
+  std::string ranks;
+  for (int rank : stall.missing_ranks) {
+    ranks += (ranks.empty() ? "" : ", ") + topology.Describe(rank);
+  }
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(stall.age).count();
+  return std::string(NameOf(stall.kind)) + " '" + stall.name + "' has waited " +
+         std::to_string(seconds) + " s for " + ranks +
+         ", which did not offer it. Is a rank slower, stopped, or in another part of the program?";
+}
+
+class ControlHost final : public ControlRoad {
+ public:
+  ControlHost(const EngineParts& parts, std::vector<std::unique_ptr<transport::Channel>> channels)
+      : topology_(parts.topology),
+        clock_(parts.clock),
+        log_(parts.log),
+        coordinator_(parts.topology, parts.coordinator) {
+    clients_.resize(channels.size());
+    for (size_t rank = 0; rank < channels.size(); ++rank) {
+      if (channels[rank] == nullptr) continue;
+      clients_[rank].stream = std::make_unique<transport::MessageStream>(
+          std::move(channels[rank]), control::kMaxMessageBytes);
+      if (parts.control_needs_hello) clients_[rank].stream->HoldUntilHeard();
+    }
+  }
+
+  Status Offer(const control::Batch& batch) override {
+    return coordinator_.Absorb(topology_.rank, batch, clock_->Now());
+  }
+
+  Result<bool> Poll() override {
+    bool moved = false;
+    for (size_t rank = 0; rank < clients_.size(); ++rank) {
+      if (clients_[rank].stream == nullptr) continue;
+      Result<bool> heard = Hear(static_cast<int>(rank));
+      if (!heard.ok()) return heard.status();
+      moved |= *heard;
+    }
+    // Frames wait until the last ones are on their way: a coordinator that ran ahead would queue
+    // without limit, and offers that arrive meanwhile fuse.
+    if (!Flushed()) return moved;
+    if (auto frame = coordinator_.Decide(clock_->Now())) {
+      RUEDA_RETURN_IF_ERROR(Broadcast(*frame));
+      frames_.push_back(std::move(*frame));
+      moved = true;
+    }
+    ReportStalls();
+    return moved;
+  }
+
+  std::optional<control::Frame> TakeFrame() override {
+    if (frames_.empty()) return std::nullopt;
+    control::Frame frame = std::move(frames_.front());
+    frames_.pop_front();
+    return frame;
+  }
+
+  TimePoint NextDeadline() const override { return coordinator_.NextDeadline(); }
+  const std::optional<Status>& closed() const override { return closed_; }
+
+  bool Flushed() const override {
+    return std::none_of(clients_.begin(), clients_.end(), [](const Client& client) {
+      return client.stream != nullptr && client.stream->has_unsent();
+    });
+  }
+
+  void Farewell(const Status& why, const std::string& reason) override {
+    const auto type = why.ok() ? MessageType::kFarewell : MessageType::kFailure;
+    const std::vector<uint8_t> payload =
+        why.ok() ? std::vector<uint8_t>(reason.begin(), reason.end()) : EncodeFailure(why);
+    for (Client& client : clients_) {
+      if (client.stream == nullptr) continue;
+      (void)client.stream->Send(static_cast<uint8_t>(type), payload);  // who is gone needs no farewell
+      client.stream->Close();
+    }
+  }
+
+ private:
+  struct Client {
+    std::unique_ptr<transport::MessageStream> stream;
+    bool left = false;
+  };
+
+  Result<bool> Hear(int rank) {
+    Client& client = clients_[static_cast<size_t>(rank)];
+    Result<bool> moved = client.stream->Flush();
+    if (!moved.ok()) return Lost(rank, moved.status());
+    while (true) {
+      auto message = client.stream->Receive();
+      if (!message.ok()) return Lost(rank, message.status());
+      if (!message->has_value()) return moved;
+      RUEDA_RETURN_IF_ERROR(Take(rank, **message));
+      *moved = true;
+    }
+  }
+
+  // A closed stream is expected of a rank that left, and the end of the epoch otherwise.
+  Result<bool> Lost(int rank, const Status& status) {
+    Client& client = clients_[static_cast<size_t>(rank)];
+    if (status.code() != StatusCode::kPeerLost) return status;
+    if (client.left) {
+      client.stream.reset();
+      return false;
+    }
+    return Status(StatusCode::kPeerLost, topology_.Describe(rank) + " is gone: " + status.message())
+        .Blame(rank);
+  }
+
+  Status Take(int rank, const transport::Message& message) {
+    if (message.type == static_cast<uint8_t>(MessageType::kFailure)) {
+      return DecodeFailure(message.payload);
+    }
+    if (message.type == static_cast<uint8_t>(MessageType::kHello)) return Status::Ok();
+    if (message.type != static_cast<uint8_t>(MessageType::kBatch)) {
+      return {StatusCode::kCorrupt, "a control message of unknown type " +
+                                        std::to_string(message.type) + " from " +
+                                        topology_.Describe(rank)};
+    }
+    auto batch = control::DecodeBatch(message.payload.data(), message.payload.size());
+    if (!batch.ok()) return batch.status();
+    clients_[static_cast<size_t>(rank)].left |= batch->leave_reason.has_value();
+    return coordinator_.Absorb(rank, *batch, clock_->Now());
+  }
+
+  Status Broadcast(const control::Frame& frame) {
+    const std::vector<uint8_t> bytes = control::Encode(frame);
+    for (size_t rank = 0; rank < clients_.size(); ++rank) {
+      Client& client = clients_[rank];
+      if (client.stream == nullptr) continue;
+      const Status sent = client.stream->Send(static_cast<uint8_t>(MessageType::kFrame), bytes);
+      if (!sent.ok()) RUEDA_RETURN_IF_ERROR(Lost(static_cast<int>(rank), sent).status());
+    }
+    return Status::Ok();
+  }
+
+  void ReportStalls() {
+    for (const control::Stall& stall : coordinator_.TakeStalls(clock_->Now())) {
+      log_(LogLevel::kWarning, DescribeStall(topology_, stall));
+    }
+  }
+
+  const Topology& topology_;
+  const std::shared_ptr<const Clock> clock_;
+  const Log log_;
+  control::Coordinator coordinator_;
+  std::vector<Client> clients_;  // by rank
+  std::deque<control::Frame> frames_;
+  const std::optional<Status> closed_;
+};
+
+}  // namespace
+
+std::unique_ptr<ControlRoad> MakeControlHost(const EngineParts& parts,
+                                             std::vector<std::unique_ptr<transport::Channel>> channels) {
+  return std::make_unique<ControlHost>(parts, std::move(channels));
+}
+
+}  // namespace rueda::engine

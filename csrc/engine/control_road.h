@@ -1,0 +1,62 @@
+// ControlRoad: how batches reach the coordinator and frames come back.
+//
+// Two implementations: the host of the coordinator (rank 0) and its clients. The engine thread's.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "control/messages.h"
+#include "core/clock.h"
+#include "core/status.h"
+#include "engine/engine_parts.h"
+
+namespace rueda::engine {
+
+// Types of control messages (docs/wire-format.md).
+enum class MessageType : uint8_t {
+  kBatch = 1,     // client to host
+  kFrame = 2,     // host to client
+  kFarewell = 3,  // host to client: the coordinator shut down in order; the payload is its reason
+  kFailure = 4,   // either way: the epoch ended with this error (code, blamed rank, text)
+  kHello = 5,     // client to host, first on a connection that was used before: it is free now
+};
+
+class ControlRoad {
+ public:
+  virtual ~ControlRoad() = default;
+
+  // Sends this rank's offers; what does not fit now is sent by Poll.
+  virtual Status Offer(const control::Batch& batch) = 0;
+
+  // Moves messages both ways and decides what is ready; true if anything moved. An error ends the epoch.
+  virtual Result<bool> Poll() = 0;
+
+  // The next frame to run, in order.
+  virtual std::optional<control::Frame> TakeFrame() = 0;
+
+  // When Poll has something to do even if nothing arrives.
+  virtual TimePoint NextDeadline() const = 0;
+
+  // Set once the coordinator shut down in order: nothing can be agreed any more; why.
+  virtual const std::optional<Status>& closed() const = 0;
+
+  // Nothing queued is left to send.
+  virtual bool Flushed() const = 0;
+
+  // Last words: an orderly end of the coordinator (no effect on clients), or the epoch's error.
+  virtual void Farewell(const Status& why, const std::string& reason) = 0;
+};
+
+// Takes the channels over. Clock and log outlive the road.
+std::unique_ptr<ControlRoad> MakeControlHost(const EngineParts& parts,
+                                             std::vector<std::unique_ptr<transport::Channel>> channels);
+std::unique_ptr<ControlRoad> MakeControlClient(const EngineParts& parts,
+                                               std::unique_ptr<transport::Channel> channel);
+
+// kFailure's payload.
+std::vector<uint8_t> EncodeFailure(const Status& why);
+Status DecodeFailure(std::span<const uint8_t> payload);
+
+}  // namespace rueda::engine

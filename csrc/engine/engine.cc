@@ -1,0 +1,389 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "control/planner.h"
+#include "control/slot_table.h"
+#include "device/reduce.h"
+#include "engine/control_road.h"
+#include "engine/executor.h"
+#include "engine/submission_table.h"
+#include "transport/thread_setup.h"
+#include "transport/waiter.h"
+
+namespace rueda::engine {
+namespace {
+
+// How long Stop, or the end after an error, waits for peers to leave this rank's memory.
+constexpr Duration kLeaveGrace = std::chrono::milliseconds(200);
+// How long an orderly Stop goes on running what was agreed before it.
+constexpr Duration kDrainLimit = std::chrono::seconds(5);
+
+std::unique_ptr<ControlRoad> MakeControlRoad(EngineParts* parts) {
+  if (parts->topology.rank == 0) return MakeControlHost(*parts, std::move(parts->control));
+  return MakeControlClient(*parts, std::move(parts->control.front()));
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  explicit Impl(EngineParts parts)
+      : parts_(std::move(parts)),
+        road_(MakeControlRoad(&parts_)),
+        executor_(&parts_.topology, parts_.backend.get(), &table_, parts_.clock.get()),
+        backend_name_(parts_.backend->name()) {}
+
+  void StartThread() {
+    transport::SignalsBlocked blocked;
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  Result<TicketPtr> Submit(Submission submission);
+  Ticket::Wake Wait(const TicketPtr& ticket, Duration slice);
+  void Stop(const std::string& reason);
+  void AbandonInForkedChild();
+  Status first_error();
+
+  const std::string& backend_name() const { return backend_name_; }
+
+  EngineParts parts_;
+  std::atomic<bool> forked_{false};
+
+ private:
+  // The loop: drives until the epoch is over.
+  void Run();
+  Result<bool> Drive();
+  TimePoint NextDeadline() const;
+
+  // The stages of one round. Each says whether it did anything.
+  void Collect();
+  Result<bool> Offer();
+  bool ReadyToOffer() const;
+  Result<bool> Agree();
+  Status Take(const control::Frame& frame);
+  Work* WorkOf(const control::Response& response);
+  void Enqueue(const control::PlannedBucket& planned,
+               const std::vector<control::AgreedRequest>& agreed, const std::vector<Work*>& works,
+               const control::Limits& limits);
+  Result<bool> Leave();
+
+  // The two ends of an epoch.
+  void End(const Status& why);
+  void WaitUntilPeersAreGone();
+
+  std::unique_ptr<ControlRoad> road_;
+  SubmissionTable table_;
+  Executor executor_;
+  control::SlotTable slots_;
+  std::vector<Work*> offered_by_slot_;
+  std::vector<Work*> collected_;  // taken from the table, not offered yet
+  TimePoint linger_until_ = kNever;
+  bool leave_offered_ = false, leave_acknowledged_ = false;
+  TimePoint drain_until_ = kNever;
+
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::string stop_reason_;  // guarded by mutex_
+  Status first_error_;       // guarded by mutex_
+  std::mutex join_mutex_;    // one Stop at a time
+  std::thread thread_;       // guarded by join_mutex_ after the start
+  const std::string backend_name_;
+};
+
+Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
+  if (forked_.load(std::memory_order_relaxed)) {
+    return Status(StatusCode::kForked,
+                  "this process was forked from a rank of a rueda job (a DataLoader worker?) and is "
+                  "no rank itself; call collectives in the parent");
+  }
+  Result<TicketPtr> ticket = table_.Add(std::move(submission));
+  if (ticket.ok()) parts_.parker->Unpark();
+  return ticket;
+}
+
+Ticket::Wake Engine::Impl::Wait(const TicketPtr& ticket, Duration slice) {
+  if (ticket->done()) return Ticket::Wake::kDone;
+  table_.Hurry();
+  parts_.parker->Unpark();
+  return ticket->Wait(slice);
+}
+
+void Engine::Impl::Run() {
+  transport::NameThisThread("rueda-engine");
+  device::UseDefaultFloatingPointMode();
+  transport::Waiter waiter;
+  while (true) {
+    Result<bool> moved = Drive();
+    if (moved.ok() && !*moved && waiter.Step()) {
+      // Only now the doorbell is looked at: its line stays with the ringers while this thread spins.
+      const uint32_t seen = parts_.parker->Sequence();
+      moved = Drive();
+      if (moved.ok() && !*moved && !leave_acknowledged_) {
+        parts_.parker->Park(seen, NextDeadline());
+        waiter.Reset();
+      }
+    }
+    if (!moved.ok()) return End(moved.status());
+    if (*moved) waiter.Reset();
+    if (leave_acknowledged_ && executor_.idle() && road_->Flushed()) return End(Status::Ok());
+  }
+}
+
+Result<bool> Engine::Impl::Drive() {
+  if (parts_.membership != nullptr) RUEDA_RETURN_IF_ERROR(parts_.membership->Check());
+  bool moved = false;
+  if (table_.has_new()) Collect();
+  for (auto stage : {&Impl::Offer, &Impl::Agree, &Impl::Leave}) {
+    Result<bool> did = (this->*stage)();
+    if (!did.ok()) return did.status();
+    moved |= *did;
+  }
+  Result<bool> stepped = executor_.Step();
+  if (!stepped.ok()) return stepped.status();
+  return moved || *stepped;
+}
+
+TimePoint Engine::Impl::NextDeadline() const {
+  return std::min({executor_.deadline(), road_->NextDeadline(), linger_until_, drain_until_});
+}
+
+void Engine::Impl::Collect() {
+  table_.TakeNew(&collected_);
+  if (linger_until_ == kNever) linger_until_ = parts_.clock->Now() + parts_.linger;
+}
+
+bool Engine::Impl::ReadyToOffer() const {
+  if (collected_.empty() || leave_offered_) return false;
+  return table_.wants_haste() || parts_.clock->Now() >= linger_until_;
+}
+
+Result<bool> Engine::Impl::Offer() {
+  if (!ReadyToOffer()) return false;
+  // Cleared before looking once more, so that no wish for haste is lost.
+  table_.CalmDown();
+  table_.TakeNew(&collected_);
+  linger_until_ = kNever;
+  control::Batch batch;
+  for (Work* work : collected_) {
+    const auto& request = work->submission.request;
+    const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(request);
+    if (slot == control::kNoSlot) {
+      batch.requests.push_back(*request);
+      continue;
+    }
+    batch.slots.push_back(slot);
+    if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + 1);
+    offered_by_slot_[slot] = work;
+  }
+  const std::vector<Work*> offered = std::exchange(collected_, {});
+  if (road_->closed()) {
+    for (Work* work : offered) table_.Complete(work, *road_->closed());
+    return true;
+  }
+  RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
+  return true;
+}
+
+Result<bool> Engine::Impl::Agree() {
+  const bool was_closed = road_->closed().has_value();
+  Result<bool> moved = road_->Poll();
+  if (!moved.ok()) return moved.status();
+  while (std::optional<control::Frame> frame = road_->TakeFrame()) {
+    RUEDA_RETURN_IF_ERROR(Take(*frame));
+    *moved = true;
+  }
+  // The coordinator left: what it agreed before still runs, nothing else ever will.
+  if (!was_closed && road_->closed()) {
+    collected_.clear();
+    table_.CompleteUnagreed(*road_->closed());
+  }
+  return moved;
+}
+
+Work* Engine::Impl::WorkOf(const control::Response& response) {
+  if (!response.cached) return table_.Find(response.name);
+  return response.slot < offered_by_slot_.size() ? offered_by_slot_[response.slot] : nullptr;
+}
+
+Status Engine::Impl::Take(const control::Frame& frame) {
+  std::vector<control::AgreedRequest> agreed;
+  std::vector<Work*> works;
+  for (const control::Response& response : frame.responses) {
+    const bool mine = response.only_rank < 0 || response.only_rank == parts_.topology.rank;
+    if (response.error.code() == StatusCode::kShutDown && response.only_rank >= 0) {
+      leave_acknowledged_ |= mine;
+      continue;
+    }
+    Work* work = mine ? WorkOf(response) : nullptr;
+    if (work == nullptr) {
+      if (!response.error.ok()) continue;  // an error for those who offered it
+      return {StatusCode::kCorrupt, "frame " + std::to_string(frame.number) + " agrees on '" +
+                                        response.name + "', which this rank did not offer"};
+    }
+    const auto& request = work->submission.request;
+    if (!response.cached) slots_.Learn(request, response);
+    if (!response.error.ok()) {
+      table_.Complete(work, response.error);
+      continue;
+    }
+    work->agreed = true;
+    agreed.push_back({request.get(), response.cached ? slots_.Agreed(response.slot) : &response});
+    works.push_back(work);
+  }
+  for (const control::PlannedBucket& planned :
+       control::Plan(agreed, parts_.topology.size, frame.limits)) {
+    Enqueue(planned, agreed, works, frame.limits);
+  }
+  return Status::Ok();
+}
+
+void Engine::Impl::Enqueue(const control::PlannedBucket& planned,
+                           const std::vector<control::AgreedRequest>& agreed,
+                           const std::vector<Work*>& works, const control::Limits& limits) {
+  BucketJob job;
+  job.planned = planned;
+  for (const control::BucketSlice& slice : planned.slices) {
+    Work* work = works[slice.agreed];
+    const BucketBuffers& buffers = work->submission.buffers;
+    job.buffers.inputs.push_back(buffers.inputs[slice.tensor]);
+    if (planned.bucket.kind == OpKind::kAllgather) {
+      job.buffers.outputs.push_back(
+          work->AllocateResult(slice.tensor, planned.bucket, *agreed[slice.agreed].response));
+    } else {
+      job.buffers.outputs.push_back(buffers.outputs[slice.tensor]);
+    }
+  }
+  for (size_t index : planned.completes) job.completes.push_back(works[index]);
+  const size_t named = planned.slices.empty() ? planned.completes.front() : planned.slices.front().agreed;
+  const control::Request& request = *agreed[named].request;
+  job.description = std::string(NameOf(request.kind)) + " '" + request.name + "'";
+  executor_.Enqueue(std::move(job), limits.run_timeout);
+}
+
+Result<bool> Engine::Impl::Leave() {
+  if (!stopping_.load(std::memory_order_acquire)) return false;
+  if (leave_acknowledged_) return false;
+  if (road_->closed()) {
+    leave_acknowledged_ = true;
+    return true;
+  }
+  if (!leave_offered_) {
+    leave_offered_ = true;
+    drain_until_ = parts_.clock->Now() + kDrainLimit;
+    control::Batch batch;
+    std::lock_guard lock(mutex_);
+    batch.leave_reason = stop_reason_;
+    RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
+    return true;
+  }
+  if (parts_.clock->Now() < drain_until_) return false;
+  leave_acknowledged_ = true;  // rank 0 does not answer any more: go
+  return true;
+}
+
+void Engine::Impl::End(const Status& why) {
+  std::string reason;
+  {
+    std::lock_guard lock(mutex_);
+    first_error_ = why;
+    reason = stop_reason_;
+  }
+  // What was in flight only matters to a reader if it failed.
+  const Status answer =
+      why.ok() ? Status(StatusCode::kShutDown, "rueda was shut down on " +
+                                                   parts_.topology.Describe(parts_.topology.rank) +
+                                                   " while this was in flight")
+               : why;
+  table_.Close(answer);
+  parts_.backend->Abort(answer);
+  road_->Farewell(why, reason);
+  if (parts_.membership != nullptr) {
+    if (why.ok()) {
+      parts_.membership->AnnounceLeft();
+    } else {
+      parts_.membership->AnnounceFailure(why);
+      WaitUntilPeersAreGone();
+    }
+  }
+  table_.CompleteAll(answer);
+}
+
+void Engine::Impl::WaitUntilPeersAreGone() {
+  const TimePoint limit = parts_.clock->Now() + kLeaveGrace;
+  while (true) {
+    const uint32_t seen = parts_.parker->Sequence();
+    if (parts_.membership->EveryoneGone()) return;
+    if (parts_.clock->Now() >= limit) break;
+    parts_.parker->Park(seen, limit);
+  }
+  // A peer that hangs in the middle of a bucket may write into ours at any later time.
+  if (parts_.heap != nullptr) parts_.heap->Sever();
+}
+
+void Engine::Impl::Stop(const std::string& reason) {
+  std::lock_guard joining(join_mutex_);
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    stop_reason_ = reason;
+  }
+  stopping_.store(true, std::memory_order_release);
+  parts_.parker->Unpark();
+  thread_.join();
+  // I5: threads of the parts end, peers' memory is unmapped, and the own memory becomes private, so
+  // that views of it outlive the epoch and a late Unpark still finds its doorbell.
+  parts_.membership.reset();
+  parts_.backend.reset();
+  road_.reset();
+  if (parts_.heap != nullptr) parts_.heap->Sever();
+  parts_.mappings.clear();
+}
+
+void Engine::Impl::AbandonInForkedChild() {
+  forked_.store(true, std::memory_order_relaxed);
+  if (parts_.membership != nullptr) parts_.membership->AbandonInForkedChild();
+  parts_.abandon_in_forked_child();
+}
+
+Status Engine::Impl::first_error() {
+  std::lock_guard lock(mutex_);
+  return first_error_;
+}
+
+std::unique_ptr<Engine> Engine::Start(EngineParts parts) {
+  auto impl = std::make_unique<Impl>(std::move(parts));
+  impl->StartThread();
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Engine::~Engine() {
+  if (impl_->forked_.load(std::memory_order_relaxed)) {
+    // Its thread lives in the parent: there is nothing to join and nothing that may be destroyed.
+    [[maybe_unused]] Impl* left_to_the_exit = impl_.release();
+    return;
+  }
+  Stop();
+}
+
+Result<TicketPtr> Engine::Submit(Submission submission) { return impl_->Submit(std::move(submission)); }
+Ticket::Wake Engine::Wait(const TicketPtr& ticket, Duration slice) { return impl_->Wait(ticket, slice); }
+Result<std::shared_ptr<transport::ArenaBuffer>> Engine::Allocate(int64_t bytes) {
+  if (impl_->parts_.heap == nullptr) {
+    return Status(StatusCode::kUnsupported, "the ranks of this job share no memory");
+  }
+  return impl_->parts_.heap->Allocate(bytes);
+}
+void Engine::Stop(const std::string& reason) { impl_->Stop(reason); }
+void Engine::AbandonInForkedChild() { impl_->AbandonInForkedChild(); }
+const Topology& Engine::topology() const { return impl_->parts_.topology; }
+std::string Engine::backend_name() const { return impl_->backend_name(); }
+Status Engine::first_error() const { return impl_->first_error(); }
+
+}  // namespace rueda::engine

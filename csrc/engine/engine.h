@@ -1,0 +1,71 @@
+// Engine: one epoch (a fixed membership) from start to stop, driven by one thread of its own.
+//
+// It wires and never decides: collect submissions, agree (Coordinator), plan (Planner), execute
+// (Backend), complete tickets. Two engines in one process do not know of each other.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "control/request.h"
+#include "core/bucket.h"
+#include "core/status.h"
+#include "core/types.h"
+#include "engine/engine_parts.h"
+#include "engine/ticket.h"
+#include "transport/arena.h"
+
+namespace rueda::engine {
+
+// One thing to do. `request->tensors[i]` is `buffers.inputs[i]` before and `buffers.outputs[i]` after;
+// an output may be its input. An allgather has no outputs: its ticket owns the result. The pointers
+// stay valid until the ticket is done; keep_alive is dropped by the engine right after, without the
+// GIL, so it must not own Python objects.
+struct Submission {
+  std::shared_ptr<const control::Request> request;
+  BucketBuffers buffers;
+  std::shared_ptr<const void> keep_alive;
+  // Somebody waits for it, or it is a full bucket: offer it at once instead of lingering for company.
+  bool urgent = false;
+};
+
+class Engine {
+ public:
+  // Starts the engine thread.
+  static std::unique_ptr<Engine> Start(EngineParts parts);
+
+  // Stops if nobody did.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Never blocks; any thread. kDuplicateName when the name is in flight on this rank; kShutDown, or
+  // the epoch's first error, when nothing can be submitted any more.
+  Result<TicketPtr> Submit(Submission submission);
+
+  // Sleeps until the ticket is done, having told the engine that somebody waits. As Ticket::Wait.
+  Ticket::Wake Wait(const TicketPtr& ticket, Duration slice = Duration::zero());
+
+  // Memory that peers map, for buckets reduced in place; kUnsupported when this epoch has none.
+  Result<std::shared_ptr<transport::ArenaBuffer>> Allocate(int64_t bytes);
+
+  // Leaves the job: tells the peers why ("" for an ordinary shutdown), completes every ticket, joins
+  // the thread. Idempotent; bounded by a deadline. Nothing of this epoch is left afterwards (I5).
+  void Stop(const std::string& reason = {});
+
+  // Closes descriptors and forgets the engine thread in a forked child, where it does not exist.
+  void AbandonInForkedChild();
+
+  const Topology& topology() const;
+  // The name of the backend in use, such as "shm".
+  std::string backend_name() const;
+  // The error that ended the epoch, or ok.
+  Status first_error() const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rueda::engine

@@ -1,0 +1,59 @@
+#include "engine/job.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/host_job.h"
+#include "engine/socket_job.h"
+#include "transport/arena_layout.h"
+#include "transport/socket_channel.h"
+
+namespace rueda::engine {
+namespace {
+
+Duration Seconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace
+
+control::CoordinatorOptions CoordinatorOptionsOf(const Config& config) {
+  control::CoordinatorOptions options;
+  options.limits.bucket_bytes = config.fusion_threshold;
+  options.limits.run_timeout = Seconds(config.timeout_seconds);
+  options.cache_capacity = static_cast<size_t>(config.cache_capacity);
+  options.stall_warning = Seconds(config.stall_check_time_seconds);
+  options.stall_shutdown = Seconds(config.stall_shutdown_time_seconds);
+  return options;
+}
+
+Result<std::vector<std::unique_ptr<transport::Channel>>> AdoptSockets(
+    std::vector<transport::UniqueFd> sockets) {
+  std::vector<std::unique_ptr<transport::Channel>> channels(sockets.size());
+  for (size_t rank = 0; rank < sockets.size(); ++rank) {
+    if (!sockets[rank].valid()) continue;
+    auto channel = transport::SocketChannel::Adopt(std::move(sockets[rank]), static_cast<int>(rank));
+    if (!channel.ok()) return channel.status();
+    channels[rank] = std::move(*channel);
+  }
+  return channels;
+}
+
+int64_t ArenaBytes(const Config& config, int size) {
+  const int64_t memory = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
+  const int64_t wanted = config.arena_bytes > 0 ? config.arena_bytes : memory;
+  const int64_t least = transport::SmallestArena(size);
+  return std::max(wanted, least) / transport::kPageBytes * transport::kPageBytes;
+}
+
+Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config& config,
+                                         JobLinks links, Log log) {
+  const bool one_host = std::all_of(links.arenas.begin(), links.arenas.end(),
+                                    [](const transport::UniqueFd& arena) { return arena.valid(); });
+  return (one_host ? StartHostJob : StartSocketJob)(topology, config, std::move(links),
+                                                    std::move(log));
+}
+
+}  // namespace rueda::engine

@@ -1,0 +1,39 @@
+// StartJob: the engine of this rank, from what the bootstrap brought together.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "control/coordinator.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "core/status.h"
+#include "core/types.h"
+#include "engine/engine.h"
+#include "transport/channel.h"
+#include "transport/unique_fd.h"
+
+namespace rueda::engine {
+
+// Descriptors by rank, proven and passed by the bootstrap. On one host there are arenas and pidfds;
+// where the ranks met over a network there are control connections instead.
+struct JobLinks {
+  std::vector<transport::UniqueFd> arenas;   // the own one included
+  std::vector<transport::UniqueFd> pidfds;   // invalid at the own rank
+  std::vector<transport::UniqueFd> streams;  // to each peer, for backends that use sockets
+  std::vector<transport::UniqueFd> control;  // between rank 0 and each other rank
+};
+
+// The bytes of address space a rank's arena gets: what the configuration says, else the machine's
+// memory, and never too little to work.
+int64_t ArenaBytes(const Config& config, int size);
+
+Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config& config,
+                                         JobLinks links, Log log);
+
+// What both kinds of job need.
+control::CoordinatorOptions CoordinatorOptionsOf(const Config& config);
+Result<std::vector<std::unique_ptr<transport::Channel>>> AdoptSockets(
+    std::vector<transport::UniqueFd> sockets);
+
+}  // namespace rueda::engine

@@ -1,0 +1,74 @@
+// SubmissionTable: what this rank has in flight, shared between submitters and the engine thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "control/messages.h"
+#include "engine/engine.h"
+#include "engine/ticket.h"
+
+namespace rueda::engine {
+
+// One submission from Submit to completion. After TakeNew it is the engine thread's alone.
+struct Work {
+  Submission submission;
+  TicketPtr ticket = std::make_shared<Ticket>();
+  bool agreed = false;               // a frame named it: it runs
+  std::vector<OwnedResult> results;  // by tensor, for operations whose results the engine allocates
+
+  // Memory for the gathered `tensor`, owned by the result.
+  TensorView AllocateResult(size_t tensor, const Bucket& bucket,
+                            const control::Response& response);
+};
+
+class SubmissionTable {
+ public:
+  // Any thread. kDuplicateName, or the reason given to Close.
+  Result<TicketPtr> Add(Submission submission);
+
+  // Set by submitters: cheap to look at on every round of the engine's loop.
+  bool has_new() const { return has_new_.load(std::memory_order_acquire); }
+  bool wants_haste() const { return wants_haste_.load(std::memory_order_acquire); }
+  // Somebody waits: offer what there is at once. Any thread.
+  void Hurry() { wants_haste_.store(true, std::memory_order_release); }
+
+  // Engine thread: whoever wished for haste is about to be served.
+  void CalmDown() { wants_haste_.store(false, std::memory_order_relaxed); }
+
+  // Engine thread. What was added since the last call, in order; clears the flags.
+  void TakeNew(std::vector<Work*>* taken);
+  // Engine thread. The work in flight under this name, or null.
+  Work* Find(const std::string& name);
+  // Engine thread. Completes one work and forgets it.
+  void Complete(Work* work, const Status& status);
+
+  // Engine thread. Completes everything that no frame has named yet.
+  void CompleteUnagreed(const Status& why);
+
+  // From here on Add answers `why`. Any thread; the first reason stays.
+  void Close(const Status& why);
+  // Engine thread, or after it ended: completes everything left with `why`.
+  void CompleteAll(const Status& why);
+
+  // Names of what is in flight, for messages: "allreduce 'fc.weight' and 3 more", or "nothing".
+  std::string Describe();
+
+ private:
+  using InFlight = std::unordered_map<std::string, std::unique_ptr<Work>>;
+  static void CompleteEach(InFlight* works, const Status& why);
+
+  std::mutex mutex_;
+  InFlight in_flight_;        // guarded by mutex_
+  std::vector<Work*> added_;  // guarded by mutex_
+  Status closed_;             // guarded by mutex_
+  // Release by submitters after the table changed, acquire by the engine before it looks.
+  std::atomic<bool> has_new_{false};
+  std::atomic<bool> wants_haste_{false};
+};
+
+}  // namespace rueda::engine

@@ -1,0 +1,41 @@
+#include "engine/ticket.h"
+
+#include <cerrno>
+
+#include "transport/doorbell.h"
+#include "transport/waiter.h"
+
+namespace rueda::engine {
+
+Ticket::Wake Ticket::Wait(Duration slice) {
+  transport::Waiter waiter;
+  while (!waiter.Step()) {
+    if (done()) return Wake::kDone;
+  }
+  const TimePoint deadline =
+      slice == Duration::zero() ? kNever : SteadyClock().Now() + slice;
+  while (true) {
+    uint32_t seen = kPending;
+    // The one who sleeps says so; Complete wakes only if somebody did. On failure `seen` is the state.
+    if (!state_.compare_exchange_strong(seen, kPendingWithSleepers, std::memory_order_acq_rel,
+                                        std::memory_order_acquire) &&
+        seen == kDone) {
+      return Wake::kDone;
+    }
+    const int error = transport::FutexWait(&state_, kPendingWithSleepers, deadline);
+    if (done()) return Wake::kDone;
+    if (error == ETIMEDOUT || (error == EINTR && slice != Duration::zero())) return Wake::kInterrupted;
+  }
+}
+
+void Ticket::Complete(Status status, std::vector<OwnedResult> results) {
+  status_ = std::move(status);
+  results_ = std::move(results);
+  // Release: pairs with done()'s acquire. The ticket may be gone as soon as the state is kDone, but
+  // waking an address that nobody sleeps on any more is harmless.
+  if (state_.exchange(kDone, std::memory_order_acq_rel) == kPendingWithSleepers) {
+    transport::FutexWakeAll(&state_);
+  }
+}
+
+}  // namespace rueda::engine

@@ -1,0 +1,57 @@
+// Ticket: the promise that one submission completes exactly once (I3).
+//
+// The engine completes it; any number of threads may wait for it. Tensors stay the submitter's: it
+// keeps them alive until the ticket is done (I4).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/status.h"
+
+namespace rueda::engine {
+
+// Memory that the engine allocated for a result whose size only the agreement tells (allgather).
+struct OwnedResult {
+  std::shared_ptr<uint8_t[]> data;
+  int64_t bytes = 0;
+  std::vector<int64_t> first_dims;  // by rank
+};
+
+class Ticket {
+ public:
+  Ticket() = default;
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+
+  // True once completed; never drives the engine, never blocks. Any thread.
+  bool done() const { return state_.load(std::memory_order_acquire) == kDone; }
+
+  // Valid once done.
+  const Status& status() const { return status_; }
+  std::vector<OwnedResult>& results() { return results_; }
+
+  enum class Wake { kDone, kInterrupted };
+  // Sleeps until the ticket is done. Returns kInterrupted when a signal arrived or, at the latest,
+  // `slice` after it went to sleep, so that a caller can look for Ctrl-C; zero: only when done.
+  Wake Wait(Duration slice = Duration::zero());
+
+  // Engine only, once.
+  void Complete(Status status, std::vector<OwnedResult> results = {});
+
+ private:
+  static constexpr uint32_t kPending = 0, kPendingWithSleepers = 1, kDone = 2;
+
+  std::atomic<uint32_t> state_{kPending};
+  Status status_;                     // written before state_ becomes kDone
+  std::vector<OwnedResult> results_;  // likewise
+};
+
+using TicketPtr = std::shared_ptr<Ticket>;
+
+}  // namespace rueda::engine
