@@ -9,7 +9,6 @@
 #include "core/config.h"
 #include "engine/engine.h"
 #include "engine/job.h"
-#include "transport/arena.h"
 
 namespace py = pybind11;
 
@@ -44,17 +43,10 @@ T ValueOrThrow(Result<T> result) {
   return std::move(result).value();
 }
 
-std::vector<transport::UniqueFd> TakeOver(const std::vector<int>& descriptors) {
-  std::vector<transport::UniqueFd> owned;
-  owned.reserve(descriptors.size());
-  for (int descriptor : descriptors) owned.emplace_back(descriptor);
-  return owned;
-}
-
 SharedEngine Start(const Topology& topology, const Config& config, const std::vector<int>& arenas,
                    const std::vector<int>& pidfds, const std::vector<int>& streams,
                    const std::vector<int>& control) {
-  engine::JobLinks links{TakeOver(arenas), TakeOver(pidfds), TakeOver(streams), TakeOver(control)};
+  engine::JobLinks links = engine::TakeOver(arenas, pidfds, streams, control);
   py::gil_scoped_release release;
   auto started = engine::StartJob(topology, config, std::move(links),
                                   StandardErrorLog(topology.rank, config.lowest_log_level()));
@@ -113,7 +105,7 @@ PYBIND11_MODULE(_core, module) {
            py::arg("local_size"), py::arg("cross_rank"), py::arg("cross_size"), py::arg("peers"));
 
   module.def("create_arena", [](const Config& config, int size) {
-    return ValueOrThrow(transport::CreateArenaFile(engine::ArenaBytes(config, size))).release();
+    return ValueOrThrow(engine::CreateArena(config, size)).release();
   });
 
   py::class_<engine::Engine, SharedEngine>(module, "Engine")

@@ -19,13 +19,6 @@ struct Overloaded : Cases... {
   using Cases::operator()...;
 };
 
-std::string FormatNumber(double value) {
-  std::string text = std::to_string(value);
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.back() == '.') text.pop_back();
-  return text;
-}
-
 std::string RangeOf(const OptionRow& row) {
   return std::visit(
       Overloaded{[](const ChoiceOption& option) {
@@ -43,7 +36,7 @@ std::string RangeOf(const OptionRow& row) {
                    return std::to_string(option.lowest) + " to " + std::to_string(option.highest);
                  },
                  [](const SecondsOption& option) {
-                   return FormatNumber(option.lowest) + " to " + FormatNumber(option.highest) +
+                   return FormatSeconds(option.lowest) + " to " + FormatSeconds(option.highest) +
                           " seconds";
                  }},
       row.value);
@@ -58,7 +51,7 @@ std::string DefaultOf(const OptionRow& row) {
                    const int64_t value = defaults.*option.member;
                    return option.in_bytes && value > 0 ? FormatBytes(value) : std::to_string(value);
                  },
-                 [&](const SecondsOption& option) { return FormatNumber(defaults.*option.member); }},
+                 [&](const SecondsOption& option) { return FormatSeconds(defaults.*option.member); }},
       row.value);
 }
 
@@ -70,7 +63,7 @@ std::string_view KindOf(const OptionRow& row) {
                     row.value);
 }
 
-// "25MiB", "25 MB", "25m" and "26214400" all mean 25 * 2^20.
+// "25MiB", "25 MB", "25m", "26214400 B" and "26214400" all mean 25 * 2^20.
 bool ParseInteger(std::string_view text, bool in_bytes, int64_t* value) {
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, *value);
@@ -80,6 +73,7 @@ bool ParseInteger(std::string_view text, bool in_bytes, int64_t* value) {
   std::string unit(rest, end);
   unit.erase(0, unit.find_first_not_of(' '));
   std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (unit == "b") return true;
   constexpr std::string_view kUnits = "kmgt";
   const size_t power = kUnits.find(unit.empty() ? '?' : unit.front());
   const std::string_view tail = std::string_view(unit).substr(std::min<size_t>(1, unit.size()));

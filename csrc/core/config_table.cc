@@ -13,7 +13,8 @@ constexpr double kYear = 365.0 * 24 * 3600;
 
 constexpr std::array kOptions{
     OptionRow{"RUEDA_BACKEND", ChoiceOption{&Config::backend, kBackends},
-              "Road of the data: shm between ranks of one host, gloo between hosts; auto picks."},
+              "Road of the data: shm between ranks of one host, gloo where they met over a network; auto "
+              "picks."},
     OptionRow{"RUEDA_FUSION_THRESHOLD", IntegerOption{&Config::fusion_threshold, 1, kTebibyte, true},
               "Largest bucket that tensors outside the reducer's buckets are fused into. Rank 0's "
               "value holds for all."},
@@ -24,7 +25,7 @@ constexpr std::array kOptions{
               IntegerOption{&Config::reducer_first_bucket_bytes, 1, kTebibyte, true},
               "Size of the first gradient bucket, small so that communication starts early. Must "
               "be equal on all ranks."},
-    OptionRow{"RUEDA_CACHE_CAPACITY", IntegerOption{&Config::cache_capacity, 0, 1 << 20, false},
+    OptionRow{"RUEDA_CACHE_CAPACITY", IntegerOption{&Config::cache_capacity, 0, 65536, false},
               "Named requests that are remembered and afterwards agreed on by one bit; 0 switches "
               "it off."},
     OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, 0, 1000000, false},
@@ -45,7 +46,7 @@ constexpr std::array kOptions{
               "not; 0 switches it off."},
     OptionRow{"RUEDA_STALL_SHUTDOWN_TIME_SECONDS",
               SecondsOption{&Config::stall_shutdown_time_seconds, 0, kYear},
-              "After this long such a tensor fails on the ranks that offered it; 0 waits for ever."},
+              "After this long such a tensor ends the job with an error on all ranks; 0 waits for ever."},
     OptionRow{"RUEDA_LOG_LEVEL", ChoiceOption{&Config::log_level, kLogLevels},
               "Lowest level that is written to standard error."},
     OptionRow{"RUEDA_RENDEZVOUS", TextOption{&Config::rendezvous},

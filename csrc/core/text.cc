@@ -39,6 +39,12 @@ std::optional<std::string> NearestName(std::string_view word,
   return nearest;
 }
 
+std::string FormatSeconds(double seconds) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.10g", seconds);
+  return text.data();
+}
+
 std::string FormatBytes(int64_t bytes) {
   constexpr std::array<const char*, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes);

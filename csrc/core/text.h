@@ -14,6 +14,9 @@ namespace rueda {
 std::optional<std::string> NearestName(std::string_view word,
                                        const std::vector<std::string>& candidates);
 
+// "300", "0.5": no more digits than needed.
+std::string FormatSeconds(double seconds);
+
 // "64 MiB", "1.5 KiB", "7 B".
 std::string FormatBytes(int64_t bytes);
 

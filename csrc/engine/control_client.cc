@@ -20,21 +20,17 @@ class ControlClient final : public ControlRoad {
 
   Status Offer(const control::Batch& batch) override {
     if (closed_) return Status::Ok();
-    return Explain(stream_.Send(static_cast<uint8_t>(MessageType::kBatch), control::Encode(batch)));
+    return LastWordsFirst(
+        stream_.Send(static_cast<uint8_t>(MessageType::kBatch), control::Encode(batch)));
   }
 
   Result<bool> Poll() override {
     if (closed_) return false;
-    Result<bool> moved = stream_.Flush();
-    if (!moved.ok()) return Explain(moved.status());
-    while (!closed_) {
-      auto message = stream_.Receive();
-      if (!message.ok()) return Explain(message.status());
-      if (!message->has_value()) break;
-      RUEDA_RETURN_IF_ERROR(Take(**message));
-      *moved = true;
-    }
-    return *moved;
+    Result<bool> heard = Hear();
+    if (!heard.ok() || closed_) return heard;
+    Result<bool> sent = stream_.Flush();
+    if (!sent.ok()) RUEDA_RETURN_IF_ERROR(LastWordsFirst(sent.status()));
+    return *heard || (sent.ok() && *sent);
   }
 
   std::optional<control::Frame> TakeFrame() override {
@@ -57,6 +53,25 @@ class ControlClient final : public ControlRoad {
   }
 
  private:
+  Result<bool> Hear() {
+    bool moved = false;
+    while (!closed_) {
+      auto message = stream_.Receive();
+      if (!message.ok()) return Explain(message.status());
+      if (!message->has_value()) break;
+      RUEDA_RETURN_IF_ERROR(Take(**message));
+      moved = true;
+    }
+    return moved;
+  }
+
+  // A rank 0 that takes nothing more may have said why: that counts, not the closed connection.
+  Status LastWordsFirst(const Status& sent) {
+    if (sent.code() != StatusCode::kPeerLost) return sent;
+    RUEDA_RETURN_IF_ERROR(Hear().status());
+    return closed_ ? Status::Ok() : Explain(sent);
+  }
+
   Status Take(const transport::Message& message) {
     switch (static_cast<MessageType>(message.type)) {
       case MessageType::kFrame: {

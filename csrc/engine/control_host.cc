@@ -43,7 +43,7 @@ class ControlHost final : public ControlRoad {
   Result<bool> Poll() override {
     bool moved = false;
     for (size_t rank = 0; rank < clients_.size(); ++rank) {
-      if (clients_[rank].stream == nullptr) continue;
+      if (!clients_[rank].reachable()) continue;
       Result<bool> heard = Hear(static_cast<int>(rank));
       if (!heard.ok()) return heard.status();
       moved |= *heard;
@@ -67,12 +67,15 @@ class ControlHost final : public ControlRoad {
     return frame;
   }
 
-  TimePoint NextDeadline() const override { return coordinator_.NextDeadline(); }
+  // What is decided has to wait for room first, and room wakes the engine.
+  TimePoint NextDeadline() const override {
+    return Flushed() ? coordinator_.NextDeadline() : kNever;
+  }
   const std::optional<Status>& closed() const override { return closed_; }
 
   bool Flushed() const override {
     return std::none_of(clients_.begin(), clients_.end(), [](const Client& client) {
-      return client.stream != nullptr && client.stream->has_unsent();
+      return client.reachable() && client.stream->has_unsent();
     });
   }
 
@@ -81,7 +84,7 @@ class ControlHost final : public ControlRoad {
     const std::vector<uint8_t> payload =
         why.ok() ? std::vector<uint8_t>(reason.begin(), reason.end()) : EncodeFailure(why);
     for (Client& client : clients_) {
-      if (client.stream == nullptr) continue;
+      if (!client.reachable()) continue;
       (void)client.stream->Send(static_cast<uint8_t>(type), payload);  // who is gone needs no farewell
       client.stream->Close();
     }
@@ -90,7 +93,9 @@ class ControlHost final : public ControlRoad {
  private:
   struct Client {
     std::unique_ptr<transport::MessageStream> stream;
-    bool left = false;
+    bool left = false;  // it said so
+    bool gone = false;  // and closed its end
+    bool reachable() const { return stream != nullptr && !gone; }
   };
 
   Result<bool> Hear(int rank) {
@@ -111,7 +116,7 @@ class ControlHost final : public ControlRoad {
     Client& client = clients_[static_cast<size_t>(rank)];
     if (status.code() != StatusCode::kPeerLost) return status;
     if (client.left) {
-      client.stream.reset();
+      client.gone = true;
       return false;
     }
     return Status(StatusCode::kPeerLost, topology_.Describe(rank) + " is gone: " + status.message())
@@ -138,7 +143,7 @@ class ControlHost final : public ControlRoad {
     const std::vector<uint8_t> bytes = control::Encode(frame);
     for (size_t rank = 0; rank < clients_.size(); ++rank) {
       Client& client = clients_[rank];
-      if (client.stream == nullptr) continue;
+      if (!client.reachable()) continue;
       const Status sent = client.stream->Send(static_cast<uint8_t>(MessageType::kFrame), bytes);
       if (!sent.ok()) RUEDA_RETURN_IF_ERROR(Lost(static_cast<int>(rank), sent).status());
     }

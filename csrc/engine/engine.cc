@@ -20,8 +20,8 @@ namespace {
 
 // How long Stop, or the end after an error, waits for peers to leave this rank's memory.
 constexpr Duration kLeaveGrace = std::chrono::milliseconds(200);
-// How long an orderly Stop goes on running what was agreed before it.
-constexpr Duration kDrainLimit = std::chrono::seconds(5);
+// How long an orderly Stop waits for rank 0's acknowledgement and runs what was agreed before it.
+constexpr Duration kDrainLimit = std::chrono::seconds(10);
 
 std::unique_ptr<ControlRoad> MakeControlRoad(EngineParts* parts) {
   if (parts->topology.rank == 0) return MakeControlHost(*parts, std::move(parts->control));
@@ -64,13 +64,19 @@ class Engine::Impl {
   void Collect();
   Result<bool> Offer();
   bool ReadyToOffer() const;
+  Status OfferInBatches(const std::vector<Work*>& offered);
   Result<bool> Agree();
   Status Take(const control::Frame& frame);
   Work* WorkOf(const control::Response& response);
+  BucketBuffers BuffersOf(const control::PlannedBucket& planned,
+                          const std::vector<control::AgreedRequest>& agreed,
+                          const std::vector<Work*>& works);
   void Enqueue(const control::PlannedBucket& planned,
                const std::vector<control::AgreedRequest>& agreed, const std::vector<Work*>& works,
                const control::Limits& limits);
   Result<bool> Leave();
+  bool HasLeft() const;
+  std::string LeftInMidBucket() const;
 
   // The two ends of an epoch.
   void End(const Status& why);
@@ -101,6 +107,7 @@ Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
                   "this process was forked from a rank of a rueda job (a DataLoader worker?) and is "
                   "no rank itself; call collectives in the parent");
   }
+  RUEDA_RETURN_IF_ERROR(control::CheckRequest(*submission.request));
   Result<TicketPtr> ticket = table_.Add(std::move(submission));
   if (ticket.ok()) parts_.parker->Unpark();
   return ticket;
@@ -123,15 +130,20 @@ void Engine::Impl::Run() {
       // Only now the doorbell is looked at: its line stays with the ringers while this thread spins.
       const uint32_t seen = parts_.parker->Sequence();
       moved = Drive();
-      if (moved.ok() && !*moved && !leave_acknowledged_) {
+      if (moved.ok() && !*moved && !HasLeft()) {
         parts_.parker->Park(seen, NextDeadline());
         waiter.Reset();
       }
     }
     if (!moved.ok()) return End(moved.status());
     if (*moved) waiter.Reset();
-    if (leave_acknowledged_ && executor_.idle() && road_->Flushed()) return End(Status::Ok());
+    if (HasLeft()) return End(Status::Ok());
   }
+}
+
+bool Engine::Impl::HasLeft() const {
+  if (!leave_acknowledged_ || !executor_.idle()) return false;
+  return road_->Flushed() || parts_.clock->Now() >= drain_until_;
 }
 
 Result<bool> Engine::Impl::Drive() {
@@ -149,12 +161,13 @@ Result<bool> Engine::Impl::Drive() {
 }
 
 TimePoint Engine::Impl::NextDeadline() const {
-  return std::min({executor_.deadline(), road_->NextDeadline(), linger_until_, drain_until_});
+  const TimePoint linger = collected_.empty() || leave_offered_ ? kNever : linger_until_;
+  return std::min({executor_.deadline(), road_->NextDeadline(), linger, drain_until_});
 }
 
 void Engine::Impl::Collect() {
+  if (collected_.empty()) linger_until_ = parts_.clock->Now() + parts_.linger;
   table_.TakeNew(&collected_);
-  if (linger_until_ == kNever) linger_until_ = parts_.clock->Now() + parts_.linger;
 }
 
 bool Engine::Impl::ReadyToOffer() const {
@@ -167,26 +180,32 @@ Result<bool> Engine::Impl::Offer() {
   // Cleared before looking once more, so that no wish for haste is lost.
   table_.CalmDown();
   table_.TakeNew(&collected_);
-  linger_until_ = kNever;
+  const std::vector<Work*> offered = std::exchange(collected_, {});
+  if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered));
+  if (road_->closed()) table_.CompleteUnagreed(*road_->closed());
+  return true;
+}
+
+Status Engine::Impl::OfferInBatches(const std::vector<Work*>& offered) {
   control::Batch batch;
-  for (Work* work : collected_) {
+  size_t bytes = 0;
+  for (Work* work : offered) {
     const auto& request = work->submission.request;
     const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(request);
-    if (slot == control::kNoSlot) {
-      batch.requests.push_back(*request);
+    if (slot != control::kNoSlot) {
+      batch.slots.push_back(slot);
+      if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + 1);
+      offered_by_slot_[slot] = work;
       continue;
     }
-    batch.slots.push_back(slot);
-    if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + 1);
-    offered_by_slot_[slot] = work;
+    bytes += control::EncodedBytes(*request);
+    if (bytes > control::kMaxBatchRequestBytes) {
+      RUEDA_RETURN_IF_ERROR(road_->Offer(std::exchange(batch, {})));
+      bytes = control::EncodedBytes(*request);
+    }
+    batch.requests.push_back(*request);
   }
-  const std::vector<Work*> offered = std::exchange(collected_, {});
-  if (road_->closed()) {
-    for (Work* work : offered) table_.Complete(work, *road_->closed());
-    return true;
-  }
-  RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
-  return true;
+  return road_->Offer(batch);
 }
 
 Result<bool> Engine::Impl::Agree() {
@@ -219,6 +238,8 @@ Status Engine::Impl::Take(const control::Frame& frame) {
       leave_acknowledged_ |= mine;
       continue;
     }
+    // Ranks that withhold a tensor for so long will not be waited for: the job ends.
+    if (mine && response.error.code() == StatusCode::kStalled) return response.error;
     Work* work = mine ? WorkOf(response) : nullptr;
     if (work == nullptr) {
       if (!response.error.ok()) continue;  // an error for those who offered it
@@ -242,22 +263,37 @@ Status Engine::Impl::Take(const control::Frame& frame) {
   return Status::Ok();
 }
 
+BucketBuffers Engine::Impl::BuffersOf(const control::PlannedBucket& planned,
+                                      const std::vector<control::AgreedRequest>& agreed,
+                                      const std::vector<Work*>& works) {
+  const Bucket& bucket = planned.bucket;
+  BucketBuffers buffers;
+  if (bucket.in_place()) {
+    // One span, the padding between tensors included, as it lies in every rank's arena.
+    const auto own = static_cast<size_t>(parts_.topology.rank);
+    buffers.inputs.push_back(
+        {parts_.heap->At(bucket.placements[own]), bucket.counts.front(), bucket.dtype});
+    buffers.outputs = buffers.inputs;
+    return buffers;
+  }
+  for (const control::BucketSlice& slice : planned.slices) {
+    Work* work = works[slice.agreed];
+    const BucketBuffers& offered = work->submission.buffers;
+    buffers.inputs.push_back(offered.inputs[slice.tensor]);
+    buffers.outputs.push_back(
+        bucket.kind == OpKind::kAllgather
+            ? work->AllocateResult(slice.tensor, bucket, *agreed[slice.agreed].response)
+            : offered.outputs[slice.tensor]);
+  }
+  return buffers;
+}
+
 void Engine::Impl::Enqueue(const control::PlannedBucket& planned,
                            const std::vector<control::AgreedRequest>& agreed,
                            const std::vector<Work*>& works, const control::Limits& limits) {
   BucketJob job;
   job.planned = planned;
-  for (const control::BucketSlice& slice : planned.slices) {
-    Work* work = works[slice.agreed];
-    const BucketBuffers& buffers = work->submission.buffers;
-    job.buffers.inputs.push_back(buffers.inputs[slice.tensor]);
-    if (planned.bucket.kind == OpKind::kAllgather) {
-      job.buffers.outputs.push_back(
-          work->AllocateResult(slice.tensor, planned.bucket, *agreed[slice.agreed].response));
-    } else {
-      job.buffers.outputs.push_back(buffers.outputs[slice.tensor]);
-    }
-  }
+  job.buffers = BuffersOf(planned, agreed, works);
   for (size_t index : planned.completes) job.completes.push_back(works[index]);
   const size_t named = planned.slices.empty() ? planned.completes.front() : planned.slices.front().agreed;
   const control::Request& request = *agreed[named].request;
@@ -267,23 +303,31 @@ void Engine::Impl::Enqueue(const control::PlannedBucket& planned,
 
 Result<bool> Engine::Impl::Leave() {
   if (!stopping_.load(std::memory_order_acquire)) return false;
-  if (leave_acknowledged_) return false;
-  if (road_->closed()) {
-    leave_acknowledged_ = true;
-    return true;
-  }
   if (!leave_offered_) {
     leave_offered_ = true;
     drain_until_ = parts_.clock->Now() + kDrainLimit;
     control::Batch batch;
-    std::lock_guard lock(mutex_);
-    batch.leave_reason = stop_reason_;
-    RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
+    {
+      std::lock_guard lock(mutex_);
+      batch.leave_reason = stop_reason_;
+    }
+    if (!road_->closed()) RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
     return true;
   }
-  if (parts_.clock->Now() < drain_until_) return false;
-  leave_acknowledged_ = true;  // rank 0 does not answer any more: go
-  return true;
+  if (parts_.clock->Now() >= drain_until_) {
+    // A rank 0 that does not answer is left all the same; peers in a bucket must hear of it.
+    if (!executor_.idle()) return Status(StatusCode::kShutDown, LeftInMidBucket());
+    return !std::exchange(leave_acknowledged_, true);
+  }
+  if (!road_->closed()) return false;
+  return !std::exchange(leave_acknowledged_, true);
+}
+
+std::string Engine::Impl::LeftInMidBucket() const {
+  return parts_.topology.Describe(parts_.topology.rank) +
+         " was shut down while a bucket ran that did not end within " +
+         std::to_string(std::chrono::duration_cast<std::chrono::seconds>(kDrainLimit).count()) +
+         " s. Wait for asynchronous work before shutdown().";
 }
 
 void Engine::Impl::End(const Status& why) {
@@ -300,7 +344,9 @@ void Engine::Impl::End(const Status& why) {
                                                    " while this was in flight")
                : why;
   table_.Close(answer);
+  // Its thread, if it has one, ends here: nothing touches tensors once their tickets complete (I4).
   parts_.backend->Abort(answer);
+  parts_.backend.reset();
   road_->Farewell(why, reason);
   if (parts_.membership != nullptr) {
     if (why.ok()) {
@@ -335,10 +381,9 @@ void Engine::Impl::Stop(const std::string& reason) {
   stopping_.store(true, std::memory_order_release);
   parts_.parker->Unpark();
   thread_.join();
-  // I5: threads of the parts end, peers' memory is unmapped, and the own memory becomes private, so
+  // I5: the watcher ends, peers' memory is unmapped, and the own memory becomes private, so
   // that views of it outlive the epoch and a late Unpark still finds its doorbell.
   parts_.membership.reset();
-  parts_.backend.reset();
   road_.reset();
   if (parts_.heap != nullptr) parts_.heap->Sever();
   parts_.mappings.clear();

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "core/text.h"
+
 namespace rueda::engine {
 
 void Executor::Enqueue(BucketJob job, Duration run_timeout) {
@@ -40,7 +42,7 @@ Status Executor::CheckDeadline() const {
   if (clock_->Now() < deadline_) return Status::Ok();
   const Queued& running = queue_.front();
   std::string text = running.job.description + " ran longer than " +
-                     std::to_string(std::chrono::duration<double>(running.run_timeout).count()) +
+                     FormatSeconds(std::chrono::duration<double>(running.run_timeout).count()) +
                      " s (RUEDA_TIMEOUT_SECONDS)";
   const std::vector<int> missing = run_->WaitsFor();
   for (size_t i = 0; i < missing.size(); ++i) {

@@ -111,7 +111,6 @@ Result<std::unique_ptr<backends::Backend>> MakeBackend(const std::string& name, 
   gloo.topology = parts.topology;
   gloo.channels = std::move(*channels);
   gloo.wake = [parker = parts.parker.get()] { parker->Unpark(); };
-  gloo.run_timeout = parts.coordinator.limits.run_timeout;
   return backends::MakeGlooBackend(std::move(gloo));
 }
 
@@ -153,8 +152,13 @@ Result<std::unique_ptr<Engine>> StartHostJob(const Topology& topology, const Con
   auto mappings = MapArenas(links.arenas, topology.rank);
   if (!mappings.ok()) return mappings.status();
   const auto own = static_cast<size_t>(topology.rank);
-  auto isolate = IsolateForkedChild(
-      std::make_shared<transport::UniqueFd>(std::move(links.arenas[own])), (*mappings)[own]);
+  auto isolate = [streams = CloserOf(links.streams),
+                  memory = IsolateForkedChild(
+                      std::make_shared<transport::UniqueFd>(std::move(links.arenas[own])),
+                      (*mappings)[own])] {
+    streams();
+    memory();
+  };
   auto parts = ComposeHostJob(topology, config, std::move(*mappings), std::move(links.pidfds),
                               std::move(links.streams), std::move(log));
   if (!parts.ok()) return parts.status();

@@ -7,6 +7,7 @@
 
 #include "engine/host_job.h"
 #include "engine/socket_job.h"
+#include "transport/arena.h"
 #include "transport/arena_layout.h"
 #include "transport/socket_channel.h"
 
@@ -41,11 +42,29 @@ Result<std::vector<std::unique_ptr<transport::Channel>>> AdoptSockets(
   return channels;
 }
 
-int64_t ArenaBytes(const Config& config, int size) {
+std::function<void()> CloserOf(const std::vector<transport::UniqueFd>& sockets) {
+  std::vector<int> descriptors;
+  for (const transport::UniqueFd& socket : sockets) {
+    if (socket.valid()) descriptors.push_back(socket.get());
+  }
+  return [descriptors] {
+    for (int descriptor : descriptors) ::close(descriptor);
+  };
+}
+
+JobLinks TakeOver(const std::vector<int>& arenas, const std::vector<int>& pidfds,
+                  const std::vector<int>& streams, const std::vector<int>& control) {
+  const auto owned = [](const std::vector<int>& descriptors) {
+    return std::vector<transport::UniqueFd>(descriptors.begin(), descriptors.end());
+  };
+  return {owned(arenas), owned(pidfds), owned(streams), owned(control)};
+}
+
+Result<transport::UniqueFd> CreateArena(const Config& config, int size) {
   const int64_t memory = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
   const int64_t wanted = config.arena_bytes > 0 ? config.arena_bytes : memory;
-  const int64_t least = transport::SmallestArena(size);
-  return std::max(wanted, least) / transport::kPageBytes * transport::kPageBytes;
+  const int64_t bytes = std::max(wanted, transport::SmallestArena(size));
+  return transport::CreateArenaFile(bytes / transport::kPageBytes * transport::kPageBytes);
 }
 
 Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config& config,

@@ -1,6 +1,7 @@
 // StartJob: the engine of this rank, from what the bootstrap brought together.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -24,9 +25,13 @@ struct JobLinks {
   std::vector<transport::UniqueFd> control;  // between rank 0 and each other rank
 };
 
-// The bytes of address space a rank's arena gets: what the configuration says, else the machine's
-// memory, and never too little to work.
-int64_t ArenaBytes(const Config& config, int size);
+// Takes descriptors over as they come from Python: -1 where there is none.
+JobLinks TakeOver(const std::vector<int>& arenas, const std::vector<int>& pidfds,
+                  const std::vector<int>& streams, const std::vector<int>& control);
+
+// The file of this rank's arena, for the bootstrap to pass on. Its size is what the configuration says,
+// else the machine's memory: address space, of which touched pages alone are used.
+Result<transport::UniqueFd> CreateArena(const Config& config, int size);
 
 Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config& config,
                                          JobLinks links, Log log);
@@ -35,5 +40,7 @@ Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config&
 control::CoordinatorOptions CoordinatorOptionsOf(const Config& config);
 Result<std::vector<std::unique_ptr<transport::Channel>>> AdoptSockets(
     std::vector<transport::UniqueFd> sockets);
+// For a forked child: closes its copies, so that peers notice when this process ends.
+std::function<void()> CloserOf(const std::vector<transport::UniqueFd>& sockets);
 
 }  // namespace rueda::engine

@@ -24,7 +24,6 @@ Result<std::unique_ptr<backends::Backend>> MakeBackend(const EngineParts& parts,
   gloo.topology = parts.topology;
   gloo.channels = std::move(*channels);
   gloo.wake = [parker = parts.parker.get()] { parker->Unpark(); };
-  gloo.run_timeout = parts.coordinator.limits.run_timeout;
   return backends::MakeGlooBackend(std::move(gloo));
 }
 
@@ -42,6 +41,11 @@ Result<std::unique_ptr<Engine>> StartSocketJob(const Topology& topology, const C
   parts.coordinator = CoordinatorOptionsOf(config);
   parts.linger = std::chrono::microseconds(config.linger_us);
   parts.log = std::move(log);
+  parts.abandon_in_forked_child = [streams = CloserOf(links.streams),
+                                   control = CloserOf(links.control)] {
+    streams();
+    control();
+  };
   auto parker = transport::PollParker::Create();
   if (!parker.ok()) return parker.status();
   auto control = ControlChannels(topology, std::move(links.control));

@@ -1,8 +1,8 @@
 #include "engine/submission_table.h"
 
-#include <algorithm>
 #include <iterator>
 #include <numeric>
+#include <utility>
 
 namespace rueda::engine {
 
@@ -99,20 +99,13 @@ void SubmissionTable::CompleteAll(const Status& why) {
 void SubmissionTable::CompleteEach(InFlight* works, const Status& why) {
   for (auto& [name, work] : *works) {
     const TicketPtr ticket = work->ticket;
+    // The same words on every rank that had this in flight.
+    const std::string kind(NameOf(work->submission.request->kind));
+    Status status(why.code(), why.message() + " This ended " + kind + " '" + name + "'.");
+    status.Blame(why.blamed_rank());
     work.reset();
-    ticket->Complete(why);
+    ticket->Complete(std::move(status));
   }
-}
-
-std::string SubmissionTable::Describe() {
-  std::lock_guard lock(mutex_);
-  if (in_flight_.empty()) return "nothing";
-  const auto first = std::min_element(in_flight_.begin(), in_flight_.end(),
-                                      [](auto& a, auto& b) { return a.first < b.first; });
-  std::string text = std::string(NameOf(first->second->submission.request->kind)) + " '" +
-                     first->first + "'";
-  if (in_flight_.size() > 1) text += " and " + std::to_string(in_flight_.size() - 1) + " more";
-  return text;
 }
 
 }  // namespace rueda::engine

@@ -55,9 +55,6 @@ class SubmissionTable {
   // Engine thread, or after it ended: completes everything left with `why`.
   void CompleteAll(const Status& why);
 
-  // Names of what is in flight, for messages: "allreduce 'fc.weight' and 3 more", or "nothing".
-  std::string Describe();
-
  private:
   using InFlight = std::unordered_map<std::string, std::unique_ptr<Work>>;
   static void CompleteEach(InFlight* works, const Status& why);

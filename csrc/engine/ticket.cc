@@ -8,7 +8,9 @@
 namespace rueda::engine {
 
 Ticket::Wake Ticket::Wait(Duration slice) {
-  transport::Waiter waiter;
+  // A thread's, so that it remembers across calls that its yields are slow.
+  thread_local transport::Waiter waiter;
+  waiter.Reset();
   while (!waiter.Step()) {
     if (done()) return Wake::kDone;
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -58,6 +59,10 @@ Result<std::shared_ptr<ArenaMapping>> ArenaMapping::Map(const UniqueFd& file) {
   if (seals < 0 || (seals & kSeals) != kSeals) {
     return Status(StatusCode::kCorrupt, "an arena is not sealed: a peer could take it away");
   }
+  if (info.st_size <= 0 || info.st_size % kPageBytes != 0) {
+    return Status(StatusCode::kCorrupt,
+                  "an arena of " + std::to_string(info.st_size) + " bytes is not whole pages");
+  }
   void* base = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_NORESERVE, file.get(), 0);
   if (base == MAP_FAILED) {
@@ -77,7 +82,11 @@ ArenaHeap::ArenaHeap(std::shared_ptr<ArenaMapping> mapping, ArenaLayout layout, 
 }
 
 Result<std::shared_ptr<ArenaBuffer>> ArenaHeap::Allocate(int64_t bytes) {
-  const int64_t wanted = RoundUpToPages(bytes + layout_.skew_in_page);
+  // Even nothing gets a page, so that no two spans start at one offset. What cannot fit anyway is not
+  // rounded up, which might overflow.
+  const bool possible = bytes >= 0 && bytes <= mapping_->bytes();
+  const int64_t wanted = possible ? RoundUpToPages(std::max<int64_t>(bytes, 1) + layout_.skew_in_page)
+                                  : std::numeric_limits<int64_t>::max();
   Span span{0, wanted};
   {
     std::lock_guard lock(mutex_);

@@ -50,6 +50,9 @@ class ArenaHeap : public std::enable_shared_from_this<ArenaHeap> {
   // ranks never shares the low address bits (docs/architecture.md, "Memory"). kSystem when full.
   Result<std::shared_ptr<ArenaBuffer>> Allocate(int64_t bytes);
 
+  // The memory at a byte offset of the arena, such as a buffer's.
+  uint8_t* At(int64_t offset) const { return mapping_->base() + offset; }
+
   // Replaces every live span by a private copy at the same address, and the rest of the mapping by
   // empty private memory, so that no peer can reach it any more and views outlive the epoch. Nothing
   // can be allocated afterwards. Idempotent.

@@ -31,7 +31,8 @@ class Channel {
   // True while the last Send could not take everything: room for more is worth waking up for.
   virtual bool wants_room() const { return false; }
 
-  // The descriptor to poll, or -1 for channels in memory, whose peers ring a Parker.
+  // The descriptor to poll, or -1: for channels in memory, whose peers ring a Parker, and once
+  // Receive told the loss or this end is closed, because that would keep its poller awake for ever.
   virtual int descriptor() const = 0;
 };
 

@@ -25,6 +25,7 @@ class LoopbackChannel final : public Channel {
   ~LoopbackChannel() override { Close(); }
 
   Result<size_t> Send(const uint8_t* data, size_t bytes) override {
+    if (bytes == 0) return size_t{0};
     size_t moved = 0;
     {
       std::lock_guard lock(link_->mutex);
@@ -38,6 +39,7 @@ class LoopbackChannel final : public Channel {
   }
 
   Result<size_t> Receive(uint8_t* data, size_t bytes) override {
+    if (bytes == 0) return size_t{0};
     size_t moved = 0;
     {
       std::lock_guard lock(link_->mutex);

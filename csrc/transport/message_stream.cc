@@ -40,19 +40,25 @@ Result<bool> MessageStream::Flush() {
   return moved;
 }
 
-std::optional<Message> MessageStream::TakeWhole() {
+Result<std::optional<Message>> MessageStream::TakeWhole() {
   const size_t available = filled_ - taken_;
-  if (available < kHeaderBytes) return std::nullopt;
+  if (available < kHeaderBytes) return std::optional<Message>();
   const uint8_t* start = incoming_.data() + taken_;
   const size_t length = LoadLength(start);
-  if (available < kHeaderBytes + length) return std::nullopt;
+  if (length > max_message_bytes_) {
+    return Status(StatusCode::kCorrupt, "a control message of " + std::to_string(length) +
+                                            " bytes exceeds the limit of " +
+                                            std::to_string(max_message_bytes_));
+  }
+  if (available < kHeaderBytes + length) return std::optional<Message>();
   taken_ += kHeaderBytes + length;
-  return Message{start[4], {start + kHeaderBytes, length}};
+  return std::optional(Message{start[4], {start + kHeaderBytes, length}});
 }
 
 Result<std::optional<Message>> MessageStream::Receive() {
   while (true) {
-    if (std::optional<Message> whole = TakeWhole()) return whole;
+    Result<std::optional<Message>> whole = TakeWhole();
+    if (!whole.ok() || whole->has_value()) return whole;
     if (taken_ > 0) {
       std::memmove(incoming_.data(), incoming_.data() + taken_, filled_ - taken_);
       filled_ -= taken_;
@@ -60,13 +66,7 @@ Result<std::optional<Message>> MessageStream::Receive() {
     }
     size_t wanted = kReadBytes;
     if (filled_ >= kHeaderBytes) {
-      const size_t length = LoadLength(incoming_.data());
-      if (length > max_message_bytes_) {
-        return Status(StatusCode::kCorrupt, "a control message of " + std::to_string(length) +
-                                                " bytes exceeds the limit of " +
-                                                std::to_string(max_message_bytes_));
-      }
-      wanted = std::max(wanted, kHeaderBytes + length - filled_);
+      wanted = std::max(wanted, kHeaderBytes + LoadLength(incoming_.data()) - filled_);
     }
     if (incoming_.size() < filled_ + wanted) incoming_.resize(filled_ + wanted);
     Result<size_t> received = channel_->Receive(incoming_.data() + filled_, incoming_.size() - filled_);

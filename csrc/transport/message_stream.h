@@ -42,7 +42,7 @@ class MessageStream {
   void Close() { channel_->Close(); }
 
  private:
-  std::optional<Message> TakeWhole();
+  Result<std::optional<Message>> TakeWhole();
 
   std::unique_ptr<Channel> channel_;
   const size_t max_message_bytes_;

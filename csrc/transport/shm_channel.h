@@ -13,7 +13,7 @@ namespace rueda::transport {
 // One direction: single producer, single consumer. Zeroed memory is an empty open ring; the data
 // follow on the next page. head and tail count bytes and never wrap in practice (2^64).
 // Pairing: the writer's store of head with the reader's load (bytes), the reader's store of tail with
-// the writer's load (room). full_ and tail follow Dekker's pattern: see Doorbell.
+// the writer's load (room). writer_waits and tail follow Dekker's pattern: see Doorbell.
 struct RingHeader {
   alignas(128) std::atomic<uint64_t> head;    // written by the writer
   std::atomic<uint32_t> writer_closed;

@@ -5,7 +5,7 @@
 
 namespace rueda::transport {
 
-// Blocks all signals until destroyed: threads started meanwhile inherit that, so the application's
+// Blocks all signals but faults until destroyed: threads started meanwhile inherit that, so the application's
 // handlers (Ctrl-C) always run on the application's threads.
 class SignalsBlocked {
  public:

@@ -17,7 +17,10 @@ Waiter::Next Waiter::Decide() {
 }
 
 void Waiter::YieldTook(Duration took) {
-  if (took <= kSlowYield) return;
+  if (took <= kSlowYield) {
+    penalty_ = kWaitsWithoutYields;
+    return;
+  }
   waits_without_yields_ = penalty_;
   penalty_ = std::min(2 * penalty_, kMostWaitsWithoutYields);
 }

@@ -34,7 +34,8 @@ GlooBackend::GlooBackend(std::unique_ptr<PeerLinks> links, WakeFunction wake, Du
     : links_(std::move(links)),
       collectives_(*links_),
       wake_(std::move(wake)),
-      run_timeout_(run_timeout) {}
+      run_timeout_(run_timeout),
+      run_(*links_) {}
 
 GlooBackend::~GlooBackend() {
   Abort({StatusCode::kShutDown, "the gloo backend was shut down"});
@@ -99,7 +100,7 @@ void GlooBackend::Serve() {
 
 Status GlooBackend::Execute(const Bucket& bucket, const BucketBuffers& buffers) {
   links_->StartRun(run_timeout_);
-  const Status status = collectives_.Run(bucket, buffers);
+  Status status = collectives_.Run(bucket, buffers);
   if (status.ok()) return status;
   // The streams may have stopped anywhere, so nothing may follow. An abort that came first wins.
   links_->Abort(Status(status.code(), Describe(bucket) + ": " + status.message())

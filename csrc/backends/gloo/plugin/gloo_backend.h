@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "backends/backend.h"
 #include "backends/gloo/make_gloo.h"
@@ -37,7 +38,10 @@ class GlooBackend final : public Backend {
   // before it sets it, the thread writes before it clears it.
   class BucketRun final : public Run {
    public:
+    explicit BucketRun(const PeerLinks& links) : links_(links) {}
+
     Result<Progress> Step() override;
+    std::vector<int> WaitsFor() const override { return links_.WaitsFor(); }
 
     const Bucket* bucket = nullptr;
     const BucketBuffers* buffers = nullptr;
@@ -45,6 +49,9 @@ class GlooBackend final : public Backend {
     // Cleared with release by the thread, read with acquire by Step: who sees false sees `result`
     // and the outputs.
     std::atomic<bool> running{false};
+
+   private:
+    const PeerLinks& links_;
   };
 
   GlooBackend(std::unique_ptr<PeerLinks> links, WakeFunction wake, Duration run_timeout);

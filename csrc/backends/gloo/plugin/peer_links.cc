@@ -19,6 +19,11 @@ timespec ToTimespec(Duration duration) {
 
 Result<std::unique_ptr<PeerLinks>> PeerLinks::Make(
     Topology topology, std::vector<std::unique_ptr<transport::Channel>> channels) {
+  if (topology.rank < 0 || topology.rank >= topology.size) {
+    return Status(StatusCode::kInvalidArgument, "rank " + std::to_string(topology.rank) +
+                                                    " is not one of " +
+                                                    std::to_string(topology.size) + " ranks");
+  }
   transport::UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return SystemError("creating an eventfd for the gloo backend", errno);
   std::unique_ptr<PeerLinks> links(new PeerLinks(std::move(topology), std::move(wake)));
@@ -99,6 +104,11 @@ Status PeerLinks::aborted() const {
   return why_;
 }
 
+std::vector<int> PeerLinks::WaitsFor() const {
+  const std::lock_guard lock(mutex_);
+  return waits_for_;
+}
+
 Status PeerLinks::Move(int peer, bool send, bool receive) {
   PeerLink& link = *links_[static_cast<size_t>(peer)];
   // Receive first: a peer that sent its last message and left must not be called lost by a send
@@ -117,17 +127,25 @@ Status PeerLinks::MoveAll() {
   return Status::Ok();
 }
 
-Status PeerLinks::Sleep() {
-  for (size_t peer = 0; peer < links_.size(); ++peer) {
-    const PeerLink* link = links_[peer].get();
+void PeerLinks::ChoosePolls() {
+  const std::lock_guard lock(mutex_);
+  waits_for_.clear();
+  for (int peer = 0; peer < topology_.size; ++peer) {
+    const PeerLink* link = links_[static_cast<size_t>(peer)].get();
+    pollfd& poll = polls_[static_cast<size_t>(peer)];
     // A peer of which nothing is wanted is left out altogether, for poll reports hang-ups unasked
     // and would return at once for ever after a peer that finished early has gone.
-    const bool wanted = link != nullptr && (link->sending() || link->receiving());
-    polls_[peer].fd = wanted ? link->descriptor() : -1;
-    if (!wanted) continue;
-    polls_[peer].events =
+    poll.fd = -1;
+    if (link == nullptr || !(link->sending() || link->receiving())) continue;
+    waits_for_.push_back(peer);
+    poll.fd = link->descriptor();
+    poll.events =
         static_cast<int16_t>((link->receiving() ? POLLIN : 0) | (link->sending() ? POLLOUT : 0));
   }
+}
+
+Status PeerLinks::Sleep() {
+  ChoosePolls();
   const Duration left = deadline_ - SteadyClock().Now();
   if (left <= Duration::zero()) return TimedOut();
   const timespec limit = ToTimespec(left);
@@ -152,9 +170,7 @@ Status PeerLinks::Lost(int peer, const Status& status) const {
 
 Status PeerLinks::TimedOut() const {
   std::string peers;
-  for (int peer = 0; peer < topology_.size; ++peer) {
-    const PeerLink* link = links_[static_cast<size_t>(peer)].get();
-    if (link == nullptr || !(link->sending() || link->receiving())) continue;
+  for (const int peer : WaitsFor()) {
     peers += (peers.empty() ? "" : ", ") + topology_.Describe(peer);
   }
   const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(timeout_);

@@ -56,12 +56,15 @@ class PeerLinks {
   void Abort(const Status& why);
   // Ok, or the reason.
   Status aborted() const;
+  // The peers of which something was wanted when the thread last went to sleep.
+  std::vector<int> WaitsFor() const;
 
  private:
   PeerLinks(Topology topology, transport::UniqueFd wake);
 
   Status Move(int peer, bool send, bool receive);
   Status MoveAll();
+  void ChoosePolls();
   Status Sleep();
   Status Lost(int peer, const Status& status) const;
   Status TimedOut() const;
@@ -76,7 +79,8 @@ class PeerLinks {
   // Written after why_ with release, read with acquire: who sees true sees why_.
   std::atomic<bool> aborted_{false};
   mutable std::mutex mutex_;
-  Status why_;  // guarded by mutex_
+  Status why_;                  // guarded by mutex_
+  std::vector<int> waits_for_;  // guarded by mutex_
 };
 
 }  // namespace rueda::backends
