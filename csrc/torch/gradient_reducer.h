@@ -1,0 +1,132 @@
+// GradientReducer: reduces a model's gradients while backward still runs.
+//
+// It lays the parameters' gradients out in buckets, in the order in which backward produces them,
+// listens to autograd, and submits each bucket to the engine as soon as its last gradient is there.
+// What is missing at the end is submitted by SubmitAll. It holds no policy: when to wait, what to
+// raise and whether to skip are the caller's.
+//
+// Threads: the hooks come from autograd's threads, without the GIL; everything else from one thread
+// at a time and not during a backward pass, like an optimizer's step. Not copyable: an optimizer
+// that is copied or pickled makes a reducer of its own.
+//
+// A step: [BeforeGradient, AfterGradient]... SubmitAll, wait until Pending is null, Finish.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "core/types.h"
+#include "engine/engine.h"
+#include "engine/ticket.h"
+#include "torch/bucket_layout.h"
+#include "torch/gradient_bucket.h"
+#include "torch/gradient_slot.h"
+#include "torch/parameter_hook.h"
+
+namespace rueda::pytorch {
+
+struct NamedParameter {
+  std::string name;
+  at::Tensor tensor;
+};
+
+struct ReducerOptions {
+  // Its buckets are called "<name>.<k>": the same on all ranks, another for each reducer.
+  std::string name = "gradients";
+  ReduceOp op = ReduceOp::kAverage;
+  double prescale = 1.0;
+  double postscale = 1.0;
+  uint32_t process_set = 0;
+  Compression compression = Compression::kNone;
+  // Gradients of that many backward passes are summed locally and then reduced.
+  int passes_per_step = 1;
+  BucketLimits limits{int64_t{1} << 20, int64_t{25} << 20};
+};
+
+class GradientReducer final : public GradientListener,
+                              public std::enable_shared_from_this<GradientReducer> {
+ public:
+  // `parameters` in the order of the forward pass, as model.named_parameters() gives them. One that
+  // is named twice (tied weights) counts once, under its first name. One that requires no gradient
+  // takes part from the first synchronisation at which it does, so give it all of them.
+  // kInvalidArgument or kUnsupported names a parameter whose gradient cannot be reduced.
+  static Result<std::shared_ptr<GradientReducer>> Make(std::shared_ptr<engine::Engine> engine,
+                                                       std::vector<NamedParameter> parameters,
+                                                       ReducerOptions options);
+  // Detaches. Never blocks: submissions in flight keep their memory themselves.
+  ~GradientReducer() override;
+  GradientReducer(const GradientReducer&) = delete;
+  GradientReducer& operator=(const GradientReducer&) = delete;
+
+  // Listens to autograd from now on. `python_hooks_of` says what module.cc knows of a parameter.
+  void Attach(const std::function<PythonHooks(const at::Tensor&)>& python_hooks_of);
+  // No longer; gradients stay what they are. Idempotent.
+  void Detach();
+
+  void BeforeGradient(size_t index) override;
+  void AfterGradient(size_t index) override;
+
+  // Submits what the hooks have not: parameters without a gradient count as zeros, and ones that
+  // changed their element type or shape, or require a gradient only now, get a place first. The
+  // caller's mistakes, such as a sparse gradient, are returned before anything is submitted.
+  Status SubmitAll();
+  // A ticket that has to be waited for before Finish, or null. The work lives on if the caller
+  // gives up waiting; SubmitAll then does nothing, and waiting may go on.
+  engine::TicketPtr Pending() const;
+
+  struct Outcome {
+    Status status;             // the first bucket's that failed; gradients are undefined then
+    std::string extra_passes;  // the parameter that got more backward passes than announced, or ""
+  };
+  // Ends the step: `.grad` of every parameter holds the reduced gradient. Nothing may be pending.
+  Outcome Finish();
+
+  // Whether any gradient was counted in or submitted since the last Finish.
+  bool busy() const;
+  // kInvalidArgument below 1 or while busy.
+  Status SetPassesPerStep(int passes);
+
+  struct Statistics {
+    size_t buckets = 0;
+    size_t placed_buckets = 0;  // in memory that peers map
+    int64_t bytes = 0;          // of gradients, without padding
+    uint64_t copies_in = 0;     // gradients that were not where they are reduced
+  };
+  Statistics statistics() const;
+
+ private:
+  GradientReducer(std::shared_ptr<engine::Engine> engine, ReducerOptions options);
+
+  // Gives a place to every parameter that requires a gradient and has none.
+  Status LayOut();
+  Status OpenBucket(const std::vector<size_t>& members);
+  // Takes their place from all members of the buckets for which `is_stale` holds.
+  void Retire(const std::function<bool(const GradientBucket&)>& is_stale);
+  bool AnyMember(const GradientBucket& bucket,
+                 const std::function<bool(const GradientSlot&)>& holds) const;
+  [[noreturn]] void RefusePass(const GradientSlot& slot) const;
+
+  // Shared with the module _core, whose shutdown stops it; afterwards it answers kShutDown.
+  const std::shared_ptr<engine::Engine> engine_;
+  const ReducerOptions options_;
+  std::atomic<int> passes_per_step_;
+
+  // By parameter; a deque, because slots neither move nor copy.
+  std::deque<GradientSlot> slots_;
+  std::vector<AccumulationWatch> watches_;  // by parameter
+  std::vector<std::unique_ptr<GradientBucket>> buckets_;
+  uint64_t buckets_opened_ = 0;  // ever: names are not used twice
+  bool attached_ = false;
+  // The first slot whose gradient was added to in spite of everything; its values are wrong.
+  std::atomic<const GradientSlot*> spoiled_{nullptr};
+};
+
+}  // namespace rueda::pytorch

@@ -1,0 +1,38 @@
+#include "torch/handle_table.h"
+
+#include <memory>
+#include <utility>
+
+namespace rueda::pytorch {
+
+HandleTable::~HandleTable() {
+  DropFinished();
+  if (works_.empty()) return;
+  // Leaked on purpose, see the header.
+  static_cast<void>(std::make_unique<decltype(works_)>(std::move(works_)).release());
+}
+
+int64_t HandleTable::Insert(StartedWork work) {
+  const int64_t handle = next_handle_++;
+  works_.emplace(handle, std::move(work));
+  return handle;
+}
+
+const StartedWork* HandleTable::Find(int64_t handle) const {
+  const auto found = works_.find(handle);
+  return found == works_.end() ? nullptr : &found->second;
+}
+
+std::optional<StartedWork> HandleTable::Take(int64_t handle) {
+  const auto found = works_.find(handle);
+  if (found == works_.end()) return std::nullopt;
+  StartedWork work = std::move(found->second);
+  works_.erase(found);
+  return work;
+}
+
+void HandleTable::DropFinished() {
+  std::erase_if(works_, [](const auto& entry) { return entry.second.ticket->done(); });
+}
+
+}  // namespace rueda::pytorch

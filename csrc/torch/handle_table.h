@@ -1,0 +1,58 @@
+// HandleTable: the operations that Python has started and not yet synchronised.
+//
+// It owns their tensors, which the engine only points to (I4). Called with the GIL held, which is
+// its lock and which dropping a tensor that Python has seen would take anyway.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "core/types.h"
+#include "engine/ticket.h"
+
+namespace rueda::pytorch {
+
+// One operation and everything that must live until it is done.
+struct StartedWork {
+  engine::TicketPtr ticket;
+  OpKind kind = OpKind::kAllreduce;
+  bool grouped = false;             // its result is a list
+  std::vector<at::Tensor> inputs;   // what the engine reads
+  std::vector<at::Tensor> outputs;  // what the caller gets; none for allgather before it is done
+  // What the engine writes instead of outputs[i] where that is not row-major; copied back at the
+  // end. As long as `outputs`, undefined where the output is written directly.
+  std::vector<at::Tensor> staged_outputs;
+};
+
+class HandleTable {
+ public:
+  // Numbers start at `first_handle`, so that a handle of an earlier table is never taken for one of
+  // this one's.
+  explicit HandleTable(int64_t first_handle) : next_handle_(first_handle) {}
+  // Tensors of unfinished work are left to the engine for ever, because it may still write them; a
+  // job that shuts its engine down first has none.
+  ~HandleTable();
+  HandleTable(const HandleTable&) = delete;
+  HandleTable& operator=(const HandleTable&) = delete;
+
+  int64_t Insert(StartedWork work);
+  // Null when there is no such handle (any more).
+  const StartedWork* Find(int64_t handle) const;
+  // Forgets the handle.
+  std::optional<StartedWork> Take(int64_t handle);
+  // Forgets the finished ones.
+  void DropFinished();
+
+  int64_t next_handle() const { return next_handle_; }
+  size_t size() const { return works_.size(); }
+
+ private:
+  std::unordered_map<int64_t, StartedWork> works_;
+  int64_t next_handle_;
+};
+
+}  // namespace rueda::pytorch

@@ -1,0 +1,177 @@
+#include "torch/operations.h"
+
+#include <ATen/MemoryOverlap.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+
+#include <numeric>
+#include <utility>
+
+#include "torch/tensor_bridge.h"
+
+namespace rueda::pytorch {
+namespace {
+
+std::string LabelOf(const OperationCall& call, size_t index, const std::string& name) {
+  if (!call.grouped) return "tensor '" + name + "'";
+  return "tensor " + std::to_string(index) + " of '" + name + "'";
+}
+
+Status CheckOutput(const at::Tensor& output, const at::Tensor& input, const std::string& label) {
+  if (output.is_same(input)) return Status::Ok();
+  RUEDA_RETURN_IF_ERROR(CheckReadable(output, "the output for " + label));
+  if (output.sizes() != input.sizes() || output.scalar_type() != input.scalar_type()) {
+    return {StatusCode::kInvalidArgument,
+            "the output for " + label + " must have its input's shape and type"};
+  }
+  return Status::Ok();
+}
+
+Status CheckCall(const OperationCall& call, const std::string& name) {
+  if (!call.outputs.empty() && call.outputs.size() != call.inputs.size()) {
+    return {StatusCode::kInvalidArgument,
+            "'" + name + "' has " + std::to_string(call.outputs.size()) + " outputs for " +
+                std::to_string(call.inputs.size()) + " tensors"};
+  }
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    const std::string label = LabelOf(call, i, name);
+    RUEDA_RETURN_IF_ERROR(CheckReadable(call.inputs[i], label));
+    if (call.kind == OpKind::kAllgather && call.inputs[i].dim() == 0) {
+      return {StatusCode::kInvalidArgument,
+              label + " has no dimension to gather along; use tensor.reshape(1)"};
+    }
+    if (call.outputs.empty()) continue;
+    RUEDA_RETURN_IF_ERROR(CheckOutput(call.outputs[i], call.inputs[i], label));
+    if (at::has_internal_overlap(call.outputs[i]) == at::MemOverlap::Yes) {
+      return {StatusCode::kInvalidArgument,
+              label +
+                  " has elements that share memory (an expanded tensor), so it cannot be "
+                  "written in place; clone it first"};
+    }
+  }
+  return Status::Ok();
+}
+
+at::Tensor RowMajor(const at::Tensor& tensor) {
+  return IsRowMajor(tensor) ? tensor : tensor.resolve_neg().contiguous();
+}
+
+// What the engine reads and writes for `call`, and what has to live for it.
+StartedWork Prepare(OperationCall* call) {
+  // Results are data; the caller's autograd function gives them a history.
+  const at::NoGradGuard no_grad;
+  StartedWork work;
+  work.kind = call->kind;
+  work.grouped = call->grouped;
+  for (const at::Tensor& input : call->inputs) work.inputs.push_back(RowMajor(input));
+  if (call->kind == OpKind::kAllgather) return work;
+  for (size_t i = 0; i < call->inputs.size(); ++i) {
+    if (call->outputs.empty()) {
+      work.outputs.push_back(work.inputs[i].new_empty(work.inputs[i].sizes()));
+    } else {
+      work.outputs.push_back(std::move(call->outputs[i]));
+    }
+    const at::Tensor& output = work.outputs.back();
+    at::Tensor staged;
+    if (!IsRowMajor(output)) {
+      // In place, the row-major copy of the input is free to be written.
+      const bool copied = !work.inputs[i].is_same(call->inputs[i]);
+      staged = copied ? work.inputs[i] : work.inputs[i].new_empty(work.inputs[i].sizes());
+    }
+    work.staged_outputs.push_back(std::move(staged));
+  }
+  return work;
+}
+
+BucketBuffers BuffersOf(const StartedWork& work) {
+  BucketBuffers buffers;
+  for (const at::Tensor& input : work.inputs) buffers.inputs.push_back(InputViewOf(input));
+  for (size_t i = 0; i < work.outputs.size(); ++i) {
+    const at::Tensor& staged = work.staged_outputs[i];
+    buffers.outputs.push_back(OutputViewOf(staged.defined() ? staged : work.outputs[i]));
+  }
+  return buffers;
+}
+
+std::shared_ptr<const control::Request> RequestOf(const OperationCall& call, std::string name,
+                                                  const StartedWork& work) {
+  auto request = std::make_shared<control::Request>();
+  request->kind = call.kind;
+  request->op = call.op;
+  request->root = call.root;
+  request->prescale = call.prescale;
+  request->postscale = call.postscale;
+  request->process_set = call.process_set;
+  request->transient = !call.name.has_value();
+  const std::string count = "of" + std::to_string(work.inputs.size());
+  for (size_t i = 0; i < work.inputs.size(); ++i) {
+    const std::string member = call.grouped ? name + "_" + std::to_string(i) + count : name;
+    request->tensors.push_back(SpecOf(member, work.inputs[i]));
+  }
+  request->name = std::move(name);
+  return request;
+}
+
+// The engine writes behind PyTorch's back; graphs that saved the old values must notice.
+void BumpVersions(const std::vector<at::Tensor>& outputs) {
+  for (const at::Tensor& output : outputs) {
+    if (!output.is_inference()) output.unsafeGetTensorImpl()->bump_version();
+  }
+}
+
+at::Tensor TensorOf(engine::OwnedResult* result, const at::Tensor& input) {
+  std::vector<int64_t> sizes = input.sizes().vec();
+  sizes[0] = std::accumulate(result->first_dims.begin(), result->first_dims.end(), int64_t{0});
+  auto owner = std::make_unique<std::shared_ptr<uint8_t[]>>(std::move(result->data));
+  uint8_t* data = owner->get();
+  return at::for_blob(data, sizes)
+      .context(owner.release(),
+               [](void* context) { delete static_cast<std::shared_ptr<uint8_t[]>*>(context); })
+      .options(at::TensorOptions(input.scalar_type()))
+      .target_device(at::Device(at::kCPU))
+      .make_tensor();
+}
+
+}  // namespace
+
+Operations::Operations(std::shared_ptr<engine::Engine> engine, int64_t first_handle)
+    : engine_(std::move(engine)), handles_(first_handle) {}
+
+std::string Operations::NameFor(OpKind kind) {
+  return std::string(NameOf(kind)) + ".noname." +
+         std::to_string(unnamed_[static_cast<size_t>(kind)]);
+}
+
+Result<int64_t> Operations::Start(OperationCall call) {
+  std::string name = call.name.has_value() ? *call.name : NameFor(call.kind);
+  RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
+  StartedWork work = Prepare(&call);
+  const BucketBuffers buffers = BuffersOf(work);
+  const auto request = RequestOf(call, std::move(name), work);
+  RUEDA_RETURN_IF_ERROR(CheckDisjoint(buffers.inputs, buffers.outputs, request->tensors));
+  Result<engine::TicketPtr> ticket =
+      engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent});
+  if (!ticket.ok()) return ticket.status();
+  if (!call.name.has_value()) ++unnamed_[static_cast<size_t>(call.kind)];
+  BumpVersions(work.outputs);
+  work.ticket = std::move(ticket).value();
+  return handles_.Insert(std::move(work));
+}
+
+Result<std::vector<at::Tensor>> Operations::Finish(StartedWork work) {
+  if (!work.ticket->status().ok()) return work.ticket->status();
+  if (work.kind == OpKind::kAllgather) {
+    std::vector<engine::OwnedResult>& results = work.ticket->results();
+    for (size_t i = 0; i < results.size(); ++i) {
+      work.outputs.push_back(TensorOf(&results[i], work.inputs[i]));
+    }
+    return std::move(work.outputs);
+  }
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < work.outputs.size(); ++i) {
+    if (work.staged_outputs[i].defined()) work.outputs[i].copy_(work.staged_outputs[i]);
+  }
+  return std::move(work.outputs);
+}
+
+}  // namespace rueda::pytorch

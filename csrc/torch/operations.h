@@ -1,0 +1,64 @@
+// Operations: collectives on PyTorch tensors, from a caller's arguments to a ticket and back.
+//
+// Checks everything before anything is submitted, makes row-major copies where a tensor is not, and
+// turns a finished ticket into the tensors that the caller expects. Called with the GIL held (see
+// HandleTable) and never waits.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/request.h"
+#include "core/status.h"
+#include "engine/engine.h"
+#include "torch/handle_table.h"
+
+namespace rueda::pytorch {
+
+// What to do, in a caller's words.
+struct OperationCall {
+  OpKind kind = OpKind::kAllreduce;
+  bool grouped = false;
+  std::vector<at::Tensor> inputs;
+  // Where the results go, each of its input's shape and type, or the input itself; empty: new
+  // tensors, and for allgather always.
+  std::vector<at::Tensor> outputs;
+  // Without one it is called "<operation>.noname.<count>", the count by operation.
+  std::optional<std::string> name;
+  ReduceOp op = ReduceOp::kSum;
+  int root = -1;
+  double prescale = 1.0;
+  double postscale = 1.0;
+  uint32_t process_set = 0;
+  bool urgent = false;  // the caller is about to wait
+};
+
+class Operations {
+ public:
+  Operations(std::shared_ptr<engine::Engine> engine, int64_t first_handle);
+
+  // The handle. kInvalidArgument, kUnsupported or kDuplicateName for the caller's mistakes, else
+  // the engine's error; nothing was started then.
+  Result<int64_t> Start(OperationCall call);
+  // Takes work whose ticket is done: its results, or how it failed. Copies staged results back.
+  static Result<std::vector<at::Tensor>> Finish(StartedWork work);
+
+  HandleTable& handles() { return handles_; }
+  const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
+
+ private:
+  std::string NameFor(OpKind kind);
+
+  // Shared with the module _core, whose shutdown stops it; afterwards it answers kShutDown.
+  const std::shared_ptr<engine::Engine> engine_;
+  HandleTable handles_;
+  std::array<uint64_t, kOpKindCount> unnamed_{};  // by kind: how many were called by a number
+};
+
+}  // namespace rueda::pytorch

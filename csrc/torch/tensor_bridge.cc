@@ -1,0 +1,167 @@
+#include "torch/tensor_bridge.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+namespace rueda::pytorch {
+namespace {
+
+// The bytes of one tensor, and what CheckDisjoint says about them.
+struct Span {
+  const uint8_t* begin;
+  const uint8_t* end;
+  size_t tensor;
+  bool written;
+};
+
+void AppendSpan(const TensorView& view, size_t tensor, bool written, std::vector<Span>* spans) {
+  if (view.count == 0) return;
+  const auto* begin = static_cast<const uint8_t*>(view.data);
+  spans->push_back({begin, begin + view.bytes(), tensor, written});
+}
+
+}  // namespace
+
+Result<DType> DTypeOf(at::ScalarType type) {
+  switch (type) {
+    case at::ScalarType::Byte:
+      return DType::kUInt8;
+    case at::ScalarType::Char:
+      return DType::kInt8;
+    case at::ScalarType::Short:
+      return DType::kInt16;
+    case at::ScalarType::Int:
+      return DType::kInt32;
+    case at::ScalarType::Long:
+      return DType::kInt64;
+    case at::ScalarType::Half:
+      return DType::kFloat16;
+    case at::ScalarType::BFloat16:
+      return DType::kBFloat16;
+    case at::ScalarType::Float:
+      return DType::kFloat32;
+    case at::ScalarType::Double:
+      return DType::kFloat64;
+    case at::ScalarType::Bool:
+      return DType::kBool;
+    case at::ScalarType::UInt16:
+      return DType::kUInt16;
+    case at::ScalarType::UInt32:
+      return DType::kUInt32;
+    case at::ScalarType::UInt64:
+      return DType::kUInt64;
+    default:
+      return Status(StatusCode::kUnsupported,
+                    std::string("element type ") + c10::toString(type) +
+                        " is not supported; rueda takes bool, the integers, float16, bfloat16, "
+                        "float32 and float64");
+  }
+}
+
+at::ScalarType ScalarTypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kUInt8:
+      return at::ScalarType::Byte;
+    case DType::kInt8:
+      return at::ScalarType::Char;
+    case DType::kInt16:
+      return at::ScalarType::Short;
+    case DType::kInt32:
+      return at::ScalarType::Int;
+    case DType::kInt64:
+      return at::ScalarType::Long;
+    case DType::kFloat16:
+      return at::ScalarType::Half;
+    case DType::kBFloat16:
+      return at::ScalarType::BFloat16;
+    case DType::kFloat32:
+      return at::ScalarType::Float;
+    case DType::kFloat64:
+      return at::ScalarType::Double;
+    case DType::kBool:
+      return at::ScalarType::Bool;
+    case DType::kUInt16:
+      return at::ScalarType::UInt16;
+    case DType::kUInt32:
+      return at::ScalarType::UInt32;
+    case DType::kUInt64:
+      return at::ScalarType::UInt64;
+  }
+  return at::ScalarType::Undefined;
+}
+
+Status CheckReadable(const at::Tensor& tensor, const TensorLabel& label) {
+  if (!tensor.defined()) return {StatusCode::kInvalidArgument, label + " is None"};
+  if (!tensor.device().is_cpu()) {
+    return {StatusCode::kUnsupported, label + " is on device " + tensor.device().str() +
+                                          "; this build of rueda takes CPU tensors, so move it "
+                                          "with .cpu() first"};
+  }
+  if (tensor.layout() != at::kStrided || tensor.is_nested()) {
+    return {StatusCode::kUnsupported,
+            label +
+                " is sparse or nested; rueda takes dense tensors, so convert it with "
+                ".to_dense() first"};
+  }
+  const Result<DType> dtype = DTypeOf(tensor.scalar_type());
+  if (!dtype.ok()) return {dtype.status().code(), label + ": " + dtype.status().message()};
+  // Tensors of fake, functorch and the like call themselves dense but have no memory.
+  if (tensor.numel() > 0 && (!tensor.has_storage() || tensor.storage().data() == nullptr)) {
+    return {StatusCode::kInvalidArgument, label +
+                                              " has no memory of its own (a fake, meta or "
+                                              "transformed tensor)"};
+  }
+  return Status::Ok();
+}
+
+bool IsRowMajor(const at::Tensor& tensor) {
+  // A lazily negated tensor holds the opposite of what it means.
+  return tensor.is_contiguous() && !tensor.is_neg();
+}
+
+control::TensorSpec SpecOf(std::string name, const at::Tensor& tensor) {
+  return {std::move(name), DTypeOf(tensor.scalar_type()).value(), tensor.sizes().vec()};
+}
+
+TensorView InputViewOf(const at::Tensor& tensor) {
+  // The engine writes only into what it was given as an output.
+  return {const_cast<void*>(tensor.const_data_ptr()), tensor.numel(),
+          DTypeOf(tensor.scalar_type()).value()};
+}
+
+TensorView OutputViewOf(const at::Tensor& tensor) {
+  return {tensor.mutable_data_ptr(), tensor.numel(), DTypeOf(tensor.scalar_type()).value()};
+}
+
+Status CheckDisjoint(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs,
+                     const std::vector<control::TensorSpec>& specs) {
+  std::vector<Span> spans;
+  spans.reserve(inputs.size() + outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) AppendSpan(outputs[i], i, true, &spans);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const bool in_place = i < outputs.size() && inputs[i].data == outputs[i].data;
+    if (!in_place) AppendSpan(inputs[i], i, false, &spans);
+  }
+  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  });
+  // The span that reaches furthest so far, written or not, and the furthest written one.
+  const Span* furthest = nullptr;
+  const Span* furthest_written = nullptr;
+  for (const Span& span : spans) {
+    const Span* clash = span.written ? furthest : furthest_written;
+    if (clash != nullptr && span.begin < clash->end) {
+      return {StatusCode::kInvalidArgument,
+              "'" + specs[clash->tensor].name + "' and '" + specs[span.tensor].name +
+                  "' share memory, of which one is written; give each a tensor of its own"};
+    }
+    if (furthest == nullptr || span.end > furthest->end) furthest = &span;
+    if (span.written && (furthest_written == nullptr || span.end > furthest_written->end)) {
+      furthest_written = &span;
+    }
+  }
+  return Status::Ok();
+}
+
+}  // namespace rueda::pytorch
