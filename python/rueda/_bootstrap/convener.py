@@ -224,7 +224,10 @@ class Convener:
             raise FrameError(f"its pidfd {problem}")
         problem = arena_problem(guest.arena, self._setup.arena_bytes)
         if problem is not None:
-            text = f"the arena of {card.peer} {problem}"
+            text = (
+                f"the arena of {card.peer} {problem}; set RUEDA_ARENA_BYTES to the same value on "
+                "all ranks"
+            )
             self._fail(meeting_error(text, DISAGREE, card.rank))
         # A forked child may hold a dead rank's connection open: only the pidfd tells for sure.
         self._loop.watch(guest.pidfd, READ, partial(self._died, link, guest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,8 +35,11 @@ def command_of(options: Options, environ: Mapping[str, str]) -> Command:
             open for so many workers.
     """
     _check_descriptors(options.num_proc)
-    if options.kind == "command":
-        found = _find_command(options.program, environ.get("PATH", os.defpath))
+    path = environ.get("PATH", os.defpath)
+    if options.kind == "command" or (
+        options.kind == "script" and _is_command(options.program, path)
+    ):
+        found = _find_command(options.program, path)
         return Command(found, (options.program, *options.arguments))
     if not sys.executable:
         raise UsageError("this Python does not know its own executable; use --no-python")
@@ -58,6 +62,19 @@ def _check_descriptors(num_proc: int) -> None:
         )
 
 
+def _is_command(program: str, path: str) -> bool:
+    """Whether a program given as torchrun's script is a command, as horovodrun takes it.
+
+    ``ruedarun -np 2 python train.py`` and ``ruedarun -np 2 ./train.sh`` run what they say; whatever
+    ends in ``.py``, and every file that may not be executed, is Python's.
+    """
+    if program.endswith(".py"):
+        return False
+    if "/" not in program and Path(program).is_file():
+        return False
+    return shutil.which(program, path=path) is not None
+
+
 def _check_script(program: str) -> None:
     """Refuse what Python could not open, with the reason it would have had."""
     path = Path(program)
@@ -76,10 +93,8 @@ def _check_script(program: str) -> None:
 
 def _missing_script(program: str) -> str:
     text = f"the script {program!r} does not exist in {Path.cwd()}"
-    if program in ("python", "python3"):
-        return f"{text}; leave {program!r} out: ruedarun starts Python itself"
     if "/" not in program and not program.endswith(".py"):
-        return f"{text}; for a module use -m, for another command --no-python"
+        return f"{text}; no such command is on PATH either, and a module needs -m"
     return text
 
 

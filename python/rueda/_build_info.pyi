@@ -1,0 +1,2 @@
+torch_version: str
+gloo_built: bool

@@ -1,0 +1,264 @@
+"""The job of this process: from ``init`` to ``shutdown``, and who this rank is in it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rueda import _core, _failure_report
+from rueda._environment import environment
+from rueda._rendezvous import meet
+from rueda._secret import SecretKeeper
+from rueda._version import __version__
+from rueda._world import World, detect_world
+from rueda.exceptions import HorovodInternalError
+
+if TYPE_CHECKING:
+    from rueda import _torch
+    from rueda.process_sets import ProcessSet
+
+_NOT_INITIALISED = "[R102] rueda is not initialised: call rueda.init() first"
+# Settings that would split the ranks if they differed.
+_AGREED = ("backend", "arena_bytes", "reducer_bucket_bytes", "reducer_first_bucket_bytes")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that lives from init to shutdown."""
+
+    world: World
+    config: _core.Config
+    engine: _core.Engine
+    operations: _torch.Operations
+
+
+class _Process:
+    """What this process remembers across jobs. Guarded by ``lock``."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.job: Job | None = None
+        self.secrets = SecretKeeper()
+        self.meetings = 0
+        self.next_handle = 0
+        self.names: Counter[str] = Counter()
+        self.hooked = False
+
+
+_process = _Process()
+
+
+def init(
+    comm: Sequence[int] | None = None, process_sets: Sequence[ProcessSet] | str | None = None
+) -> None:
+    """Join the job that this process was started in; all ranks call it.
+
+    Calling it again does nothing until ``shutdown``; afterwards it starts anew. Started without a
+    launcher, this is a job of one rank.
+
+    Args:
+        comm: Accepted for Horovod's signature: None or the list of all ranks.
+        process_sets: None; this version has the global process set alone.
+
+    Raises:
+        ValueError: A variable or an argument is wrong; nothing was started.
+        HorovodInternalError: Ranks are missing, disagree, or died meanwhile; the same on all.
+    """
+    with _process.lock:
+        if _process.job is not None:
+            return
+        if _abandoned:
+            raise _forked()
+        env = environment()
+        config, warnings = _core.parse_config(env)
+        world = detect_world(env, socket.gethostname())
+        _check_arguments(world, comm, process_sets)
+        _failure_report.install(world, env)
+        if world.rank == 0:
+            for warning in warnings:
+                print(f"[rueda, rank 0] warning: {warning}", file=sys.stderr)
+        _process.job = _start(world, config, env)
+        _hook_process()
+
+
+def _check_arguments(
+    world: World, comm: Sequence[int] | None, process_sets: Sequence[ProcessSet] | str | None
+) -> None:
+    if comm is not None and list(comm) != list(range(world.size)):
+        raise ValueError(
+            f"init(comm={comm!r}): only None or the list of all {world.size} ranks is supported"
+        )
+    if process_sets:
+        raise ValueError(
+            "init(process_sets=...): this version of rueda has the global process set alone"
+        )
+
+
+def _start(world: World, config: _core.Config, env: dict[str, str]) -> Job:
+    # Here, so that a missing or foreign PyTorch is said before anybody waits for this rank.
+    from rueda._torch_module import native  # noqa: PLC0415
+
+    arena_fd = _core.create_arena(config, world.size)
+    try:
+        meeting = meet(
+            world,
+            arena_fd=arena_fd,
+            facts={f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED},
+            version=__version__,
+            secret=_process.secrets.secret(env),
+            rendezvous=config.rendezvous or None,
+            epoch=_process.meetings + 1,
+            deadline_seconds=config.start_timeout_seconds,
+        )
+    finally:
+        os.close(arena_fd)
+    _process.meetings += 1
+    engine = _core.Engine.start(
+        topology=_core.Topology(
+            rank=world.rank,
+            size=world.size,
+            local_rank=world.local_rank,
+            local_size=world.local_size,
+            cross_rank=world.cross_rank,
+            cross_size=world.cross_size,
+            peers=[_core.PeerName(peer.host, peer.pid) for peer in meeting.roster],
+        ),
+        config=config,
+        arena_fds=meeting.arena_fds,
+        pidfds=meeting.pidfds,
+        stream_fds=meeting.stream_fds,
+        control_fds=meeting.control_fds,
+    )
+    return Job(world, config, engine, native.Operations(engine.capsule(), _process.next_handle))
+
+
+def shutdown() -> None:
+    """Leave the job; the other ranks' collectives that would need this rank fail in words.
+
+    Work in flight ends with an error. Nothing of the job is left afterwards. Calling it again, or
+    before ``init``, does nothing.
+    """
+    _stop("")
+
+
+def _stop(reason: str) -> None:
+    with _process.lock:
+        job, _process.job = _process.job, None
+        if job is None:
+            return
+        job.engine.stop(reason)
+        _process.next_handle = job.operations.next_handle
+        _process.names.clear()
+
+
+def _hook_process() -> None:
+    if _process.hooked:
+        return
+    _process.hooked = True
+    # Before the interpreter is taken down: a thread that needed the GIL then would abort us.
+    atexit.register(_at_exit)
+    os.register_at_fork(after_in_child=_in_forked_child)
+
+
+def _at_exit() -> None:
+    # An exception that ended the script is the reason the peers want to hear.
+    last = getattr(sys, "last_value", None)
+    _stop("" if last is None else f"{type(last).__name__}: {last}"[:500])
+
+
+def _in_forked_child() -> None:
+    job = _process.job
+    _process.lock = threading.RLock()  # another thread of the parent may have held it
+    if job is not None:
+        job.engine.abandon_in_forked_child()
+        _abandoned.append(job)
+        _process.job = None
+
+
+# Jobs of the parent: kept, because their threads do not exist here and nothing may be taken down.
+_abandoned: list[Job] = []
+
+
+def is_initialized() -> bool:
+    """Return whether this process is in a job."""
+    return _process.job is not None
+
+
+def job() -> Job:
+    """Return the job of this process.
+
+    Raises:
+        HorovodInternalError: Before ``init`` or after ``shutdown``.
+    """
+    current = _process.job
+    if current is None:
+        if _abandoned:
+            raise _forked()
+        raise HorovodInternalError(_NOT_INITIALISED, "R102")
+    return current
+
+
+def _forked() -> HorovodInternalError:
+    return HorovodInternalError(
+        "[R105] this process was forked from a rank of a rueda job (a DataLoader worker?) and is "
+        "no rank itself; call init() and collectives in the parent",
+        "R105",
+    )
+
+
+def next_name(family: str) -> str:
+    """Return the family's next name in this job; equal on all ranks that ask in one order."""
+    with _process.lock:
+        _process.names[family] += 1
+        return f"{family}{_process.names[family]}"
+
+
+def _world() -> World:
+    current = _process.job
+    if current is None and _abandoned:
+        # A DataLoader worker may ask whose it is, to seed its random numbers.
+        current = _abandoned[-1]
+    if current is None:
+        raise ValueError(_NOT_INITIALISED)
+    return current.world
+
+
+def rank() -> int:
+    """Return this process's number in the job, from 0.
+
+    Raises:
+        ValueError: Before ``init``; so do the five below.
+    """
+    return _world().rank
+
+
+def size() -> int:
+    """Return the number of ranks."""
+    return _world().size
+
+
+def local_rank() -> int:
+    """Return this process's number among the ranks of its host."""
+    return _world().local_rank
+
+
+def local_size() -> int:
+    """Return the number of ranks on this host."""
+    return _world().local_size
+
+
+def cross_rank() -> int:
+    """Return the number of this host among the hosts that have this local rank."""
+    return _world().cross_rank
+
+
+def cross_size() -> int:
+    """Return the number of hosts that have this local rank."""
+    return _world().cross_size

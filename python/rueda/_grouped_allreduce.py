@@ -1,0 +1,153 @@
+"""Grouped all-reduce: several tensors that are agreed on and run as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rueda._allreduce import check_differentiable, gradient_name
+from rueda._context import job
+from rueda._handles import results
+from rueda._reduce_op import ReduceOp, resolve_op
+from rueda._torch_module import native
+from rueda.compression import Compression, Compressor
+from rueda.process_sets import ProcessSet, check_process_set, global_process_set
+
+
+def _start_grouped_allreduce(
+    tensors: Sequence[torch.Tensor],
+    outputs: Sequence[torch.Tensor] | None,
+    name: str | None,
+    op: ReduceOp,
+    scales: tuple[float, float],
+    process_set: ProcessSet,
+    *,
+    urgent: bool = False,
+) -> int:
+    return job().operations.submit(
+        native.ALLREDUCE,
+        list(tensors),
+        None if outputs is None else list(outputs),
+        name,
+        op=op,
+        prescale=scales[0],
+        postscale=scales[1],
+        process_set=check_process_set(process_set),
+        grouped=True,
+        urgent=urgent,
+    )
+
+
+def grouped_allreduce_async(
+    tensors: Sequence[torch.Tensor],
+    average: bool | None = None,
+    name: str | None = None,
+    op: int | None = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
+) -> int:
+    """Start an all-reduce of several tensors that is agreed on and run as a whole.
+
+    No member runs before all members are ready on all ranks. Arguments and errors are those of
+    ``allreduce_async``; ``synchronize`` returns the list of results.
+    """
+    scales = (prescale_factor, postscale_factor)
+    chosen = resolve_op(op, average)
+    return _start_grouped_allreduce(tensors, None, name, chosen, scales, process_set)
+
+
+def grouped_allreduce_async_(
+    tensors: Sequence[torch.Tensor],
+    average: bool | None = None,
+    name: str | None = None,
+    op: int | None = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
+) -> int:
+    """Start a grouped all-reduce in place; otherwise as ``grouped_allreduce_async``."""
+    scales = (prescale_factor, postscale_factor)
+    chosen = resolve_op(op, average)
+    return _start_grouped_allreduce(tensors, tensors, name, chosen, scales, process_set)
+
+
+def grouped_allreduce(
+    tensors: Sequence[torch.Tensor],
+    average: bool | None = None,
+    name: str | None = None,
+    compression: type[Compressor] = Compression.none,
+    op: int | None = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
+) -> list[torch.Tensor]:
+    """Return the reductions of several tensors; as ``allreduce`` for each, run as a whole."""
+    chosen = resolve_op(op, average)
+    scales = (prescale_factor, postscale_factor)
+    sent = [compression.compress(tensor) for tensor in tensors]
+    reduced = _grouped_allreduce([one for one, _ in sent], name, chosen, scales, process_set)
+    return [
+        compression.decompress(tensor, ctx) for tensor, (_, ctx) in zip(reduced, sent, strict=True)
+    ]
+
+
+def grouped_allreduce_(
+    tensors: Sequence[torch.Tensor],
+    average: bool | None = None,
+    name: str | None = None,
+    op: int | None = None,
+    prescale_factor: float = 1.0,
+    postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
+) -> list[torch.Tensor]:
+    """Reduce several tensors in place and return them; as ``grouped_allreduce``."""
+    chosen = resolve_op(op, average)
+    scales = (prescale_factor, postscale_factor)
+    return results(
+        _start_grouped_allreduce(tensors, tensors, name, chosen, scales, process_set, urgent=True)
+    )
+
+
+def _grouped_allreduce(
+    tensors: Sequence[torch.Tensor],
+    name: str | None,
+    op: ReduceOp,
+    scales: tuple[float, float],
+    process_set: ProcessSet,
+) -> list[torch.Tensor]:
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return list(_GroupedAllreduce.apply(name, op, scales, process_set, *tensors))
+    return results(
+        _start_grouped_allreduce(tensors, None, name, op, scales, process_set, urgent=True)
+    )
+
+
+class _GroupedAllreduce(torch.autograd.Function):
+    """The gradients of a group are a group; integers in it have none."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        name: str | None,
+        op: ReduceOp,
+        scales: tuple[float, float],
+        process_set: ProcessSet,
+        *tensors: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        check_differentiable(op)
+        ctx.arguments = (gradient_name(name), op, scales, process_set)
+        handle = _start_grouped_allreduce(tensors, None, name, op, scales, process_set, urgent=True)
+        reduced = results(handle)
+        ctx.mark_non_differentiable(*[one for one in reduced if not one.is_floating_point()])
+        return tuple(reduced)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        """Return None for what is no tensor or an integer, and the reduced gradients."""
+        floating = [one.contiguous() for one in gradients if one.is_floating_point()]
+        reduced = iter(_grouped_allreduce(floating, *ctx.arguments))
+        own = [next(reduced) if one.is_floating_point() else None for one in gradients]
+        return None, None, None, None, *own

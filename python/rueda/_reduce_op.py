@@ -1,0 +1,41 @@
+"""The reduce operations, with Horovod's numbers."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ReduceOp(IntEnum):
+    """How the elements of several ranks become one."""
+
+    Average = 0
+    Sum = 1
+    Min = 3
+    Max = 4
+    Product = 5
+
+
+Average = ReduceOp.Average
+Sum = ReduceOp.Sum
+Min = ReduceOp.Min
+Max = ReduceOp.Max
+Product = ReduceOp.Product
+
+
+def resolve_op(op: int | None, average: bool | None) -> ReduceOp:
+    """Return the operation that ``op`` and the deprecated ``average`` ask for.
+
+    Raises:
+        ValueError: Both are given, or ``op`` is none of rueda's.
+    """
+    if average is not None:
+        if op is not None:
+            raise ValueError("give op or the deprecated average, not both")
+        return Average if average else Sum
+    if op is None:
+        return Average
+    try:
+        return ReduceOp(op)
+    except ValueError:
+        known = ", ".join(f"rueda.{known.name}" for known in ReduceOp)
+        raise ValueError(f"op={op!r} is not an operation; there are {known}") from None

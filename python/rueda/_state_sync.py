@@ -1,0 +1,112 @@
+"""The same parameters and the same optimizer state on all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from rueda import _context
+from rueda._broadcast import broadcast_async_
+from rueda._handles import synchronize
+from rueda._objects import broadcast_object
+
+
+def broadcast_parameters(
+    params: Mapping[str, torch.Tensor | None] | Iterable[tuple[str, torch.Tensor | None]],
+    root_rank: int,
+) -> None:
+    """Overwrite parameters by the root's, in place.
+
+    Args:
+        params: ``model.state_dict()`` or ``model.named_parameters()``; None values are skipped.
+        root_rank: The rank whose values all get.
+
+    Raises:
+        ValueError: ``params`` is neither, or ``root_rank`` is no rank.
+        HorovodInternalError: The job failed, or ranks have different parameters.
+    """
+    pairs = sorted(params.items()) if isinstance(params, Mapping) else list(params)
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise ValueError(
+                "broadcast_parameters takes model.state_dict() or model.named_parameters(), "
+                f"but got {pair!r}"
+            )
+    handles = [
+        broadcast_async_(value.data, root_rank, name)
+        for name, value in pairs
+        if isinstance(value, torch.Tensor)
+    ]
+    for handle in handles:
+        synchronize(handle)
+
+
+def _strip(value: Any, tensors: list[torch.Tensor]) -> Any:
+    """Return the structure with each tensor replaced by a description, and collect the tensors."""
+    if isinstance(value, torch.Tensor):
+        tensors.append(value)
+        return _Described(tuple(value.shape), value.dtype)
+    if isinstance(value, dict):
+        return {key: _strip(inner, tensors) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_strip(inner, tensors) for inner in value)
+    return value
+
+
+def _fill(value: Any, tensors: list[torch.Tensor]) -> Any:
+    """Undo ``_strip`` with empty tensors, and collect those."""
+    if isinstance(value, _Described):
+        tensors.append(torch.empty(value.shape, dtype=value.dtype))
+        return tensors[-1]
+    if isinstance(value, dict):
+        return {key: _fill(inner, tensors) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_fill(inner, tensors) for inner in value)
+    return value
+
+
+class _Described:
+    """What a rank needs to know of a tensor before it can receive it."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+
+def broadcast_optimizer_state(
+    optimizer: torch.optim.Optimizer, root_rank: int, model: torch.nn.Module | None = None
+) -> None:
+    """Overwrite an optimizer's state and options by the root's.
+
+    No step is made to create missing state: a rank without it receives it.
+
+    Args:
+        optimizer: The same kind with the same parameters on all ranks, wrapped or not.
+        root_rank: The rank whose state all get.
+        model: Accepted for Horovod's signature; not needed.
+
+    Raises:
+        ValueError: The optimizer is LBFGS, whose state is no set of tensors, or ``root_rank`` is no
+            rank.
+        HorovodInternalError: The job failed.
+    """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("the state of LBFGS cannot be broadcast: it holds closures' results")
+    tensors: list[torch.Tensor] = []
+    is_root = _context.rank() == root_rank
+    own = _strip(optimizer.state_dict(), tensors) if is_root else None
+    structure = broadcast_object(own, root_rank, "optimizer_state")
+    if not is_root:
+        tensors = []
+        state = _fill(structure, tensors)
+    contiguous = [tensor.contiguous() for tensor in tensors]
+    handles = [
+        broadcast_async_(tensor, root_rank, f"optimizer_state.{index}")
+        for index, tensor in enumerate(contiguous)
+    ]
+    for handle in handles:
+        synchronize(handle)
+    if not is_root:
+        optimizer.load_state_dict(state)

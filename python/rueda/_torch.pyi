@@ -1,0 +1,164 @@
+"""The compiled module between PyTorch and rueda's engine.
+
+Engines are the capsules of ``rueda._core.Engine.capsule()``. Reduce ops are Horovod's numbers:
+Average 0, Sum 1, Min 3, Max 4, Product 5. The caller's mistakes raise ValueError before anything is
+started; everything else that goes wrong raises ``rueda.exceptions.HorovodInternalError``. The texts
+begin with the code of docs/errors.md in brackets.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+
+torch_version: Final[str]
+"""The PyTorch it was compiled for, such as "2.13.0"."""
+
+ALLREDUCE: Final[int]
+ALLGATHER: Final[int]
+BROADCAST: Final[int]
+BARRIER: Final[int]
+
+class Operations:
+    """Collectives on tensors, and the handles of those not yet synchronised.
+
+    It owns the tensors of its handles until they are waited for. Drop it after its engine stopped.
+    """
+
+    def __init__(self, engine: Any, first_handle: int = 0) -> None: ...
+    def allreduce(
+        self,
+        tensor: torch.Tensor,
+        output: torch.Tensor | None,
+        name: str | None,
+        op: int,
+        prescale: float = 1.0,
+        postscale: float = 1.0,
+        urgent: bool = False,
+    ) -> int:
+        """Start the all-reduce of one tensor and return its handle.
+
+        Args:
+            tensor: Any strides; a copy is made where it is not row-major.
+            output: Where the result goes, perhaps ``tensor`` itself; a new tensor without it.
+            name: What ranks match it by; ``allreduce.noname.<count>`` without it.
+            op: The reduce op's number.
+            prescale: Multiplies every input.
+            postscale: Multiplies the result.
+            urgent: The caller is about to wait.
+        """
+
+    def submit(
+        self,
+        kind: int,
+        tensors: Sequence[torch.Tensor],
+        outputs: Sequence[torch.Tensor] | None,
+        name: str | None,
+        *,
+        op: int = 1,
+        root: int = -1,
+        prescale: float = 1.0,
+        postscale: float = 1.0,
+        process_set: int = 0,
+        grouped: bool = False,
+        urgent: bool = False,
+    ) -> int:
+        """Start any collective and return its handle.
+
+        A group's tensors are called ``<name>_<i>of<n>`` and run as a whole.
+        """
+
+    def poll(self, handle: int) -> bool:
+        """Say whether ``wait`` would return at once; ValueError for an unknown handle."""
+
+    def wait(self, handle: int) -> torch.Tensor | list[torch.Tensor] | None:
+        """Return the result and forget the handle.
+
+        The result is a list for a group, None for a barrier and for an unknown handle. Releases
+        the GIL; a signal handler that raises (Ctrl-C) interrupts it, and the handle stays.
+        """
+
+    def drop_finished(self) -> None:
+        """Forget the handles of finished work, as after a shutdown."""
+
+    @property
+    def next_handle(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of handles."""
+
+class GradientReducer:
+    """Reduces gradients while backward runs; see csrc/torch/gradient_reducer.h.
+
+    From construction on it listens to the parameters. A parameter that is given twice (tied weights)
+    counts once; one that requires no gradient takes part from when it does.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        parameters: Sequence[torch.Tensor],
+        names: Sequence[str],
+        *,
+        name: str = "gradients",
+        op: int = 0,
+        prescale: float = 1.0,
+        postscale: float = 1.0,
+        compression: str = "none",
+        backward_passes_per_step: int = 1,
+        bucket_bytes: int = 26214400,
+        first_bucket_bytes: int = 1048576,
+        process_set: int = 0,
+    ) -> None:
+        """Lay out and listen.
+
+        Args:
+            engine: The capsule of an engine.
+            parameters: Leaf tensors, in the order of the forward pass.
+            names: One for each, the same on all ranks.
+            name: Buckets are called ``<name>.<k>``; another for each reducer of a rank.
+            op: Average or Sum.
+            prescale: Multiplies every gradient before the sum.
+            postscale: Multiplies the result.
+            compression: "none", "fp16" or "bf16".
+            backward_passes_per_step: Passes whose gradients are summed locally first.
+            bucket_bytes: Limit of a bucket, unless one gradient is larger.
+            first_bucket_bytes: The same for the first bucket that backward fills.
+            process_set: The ranks that take part.
+        """
+
+    def synchronize(self) -> None:
+        """Submit what is missing, wait, and leave the reduced gradients in ``.grad``.
+
+        Parameters without a gradient count as zeros, and get the reduced one like all others.
+        Releases the GIL; when a signal handler raises, the work lives on and the next call
+        continues. Gradients are undefined after an error.
+
+        Raises:
+            ValueError: A gradient cannot be reduced (sparse, say); nothing was submitted.
+            HorovodInternalError: The ranks disagree, one was lost, or rueda was shut down.
+            AssertionError: More backward passes ran than announced, so a gradient is wrong.
+                (Usually ``backward()`` itself raises it and nothing is spoiled.)
+        """
+
+    def pending(self) -> bool:
+        """Say whether a gradient was counted in or submitted since the last ``synchronize``."""
+
+    def remove(self) -> None:
+        """Stop listening; gradients stay what they are."""
+
+    def set_backward_passes_per_step(self, passes: int) -> None:
+        """Change the number of passes; ValueError while ``pending``."""
+
+    @property
+    def bucket_count(self) -> int: ...
+    @property
+    def placed_bucket_count(self) -> int:
+        """Buckets in memory that peers map, which are reduced in place."""
+
+    @property
+    def gradient_bytes(self) -> int:
+        """What is reduced in a step, without padding."""
+
+    @property
+    def copies_in(self) -> int:
+        """How many gradients had to be copied into their bucket so far."""

@@ -1,0 +1,231 @@
+"""DistributedOptimizer: a user's optimizer whose gradients are reduced over all ranks first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+
+from rueda import _context
+from rueda._gradient_reduction import GradientReduction, Recipe, Settings
+from rueda._reduce_op import Average, ReduceOp
+from rueda.compression import Compression, Compressor
+from rueda.process_sets import ProcessSet, check_process_set, global_process_set
+
+if TYPE_CHECKING:
+    _Base = torch.optim.Optimizer
+else:
+    _Base = object
+
+_O = TypeVar("_O", bound=torch.optim.Optimizer)
+
+
+class _Distributed(_Base):
+    """What is mixed into the user's optimizer class; its state stays the user's optimizer's."""
+
+    _rueda: GradientReduction
+    _original: torch.optim.Optimizer  # what the user wrapped; a scheduler may hold it
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Wait for the reduced gradients and make the user's optimizer's step.
+
+        With a closure the gradients are reduced each time that it returns, so all ranks must call
+        it equally often; the loss it returns is the rank's own.
+
+        Raises:
+            HorovodInternalError: The reduction failed; no parameter was changed.
+        """
+        # A scheduler that was made before wrapping looks for this mark on what it was given.
+        self._original._opt_called = True  # type: ignore[attr-defined]
+        if closure is None:
+            self._rueda.before_step()
+        else:
+            closure = self._rueda.reducing(closure)
+        result = super().step(closure)  # type: ignore[safe-super]
+        self._rueda.after_step()
+        return result
+
+    # PyTorch wraps each class's step once, to run step hooks; the user's class's is wrapped.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def synchronize(self) -> None:
+        """Wait until all gradients are reduced, for clipping or looking at them before ``step``.
+
+        Follow it by ``step`` inside ``skip_synchronize``. Parameters without a gradient take part
+        with zeros.
+
+        Raises:
+            HorovodInternalError: The reduction failed; gradients are undefined.
+            AssertionError: More backward passes than ``backward_passes_per_step``; names the
+                parameter.
+        """
+        self._rueda.synchronize()
+
+    @contextmanager
+    def skip_synchronize(self) -> Iterator[None]:
+        """Let ``step`` inside take the gradients as they are, after ``synchronize``."""
+        with self._rueda.skipping():
+            yield
+
+    def set_backward_passes_per_step(self, passes: int) -> None:
+        """Reduce gradients on each ``passes``-th backward pass from the next step on.
+
+        Raises:
+            ValueError: ``passes`` is below 1, or a reduction is under way.
+        """
+        self._rueda.set_backward_passes_per_step(passes)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients.
+
+        ``set_to_none=False`` is the faster one here: gradients stay in the shared buckets.
+
+        Raises:
+            AssertionError: Gradients are being reduced: call ``step`` or ``synchronize`` first.
+        """
+        self._rueda.before_zero_grad()
+        super().zero_grad(set_to_none)  # type: ignore[safe-super]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, whose gradients are reduced from now on; all ranks add the same.
+
+        Raises:
+            ValueError: One of them cannot be reduced, or a reduction is under way; nothing was
+                changed.
+        """
+        self._rueda.check_idle("add_param_group")
+        super().add_param_group(param_group)  # type: ignore[safe-super]
+        try:
+            self._rueda = self._rueda.replaced(_parameters(self))
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        # load_state_dict replaced the groups; a scheduler that holds the original sets their rates.
+        self._original.__dict__.update(state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = copy.deepcopy(self._original, memo)
+        twin = _wrap(copied, self._rueda.copied(_parameters(copied)))
+        memo[id(self)] = twin
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._original, self._rueda.recipe)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _restore(plain: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.Optimizer:
+    """Undo pickling: distributed again where a job runs, the user's own optimizer elsewhere."""
+    if not _context.is_initialized():
+        return plain
+    return _wrap(plain, recipe.reduction(_parameters(plain)))
+
+
+def _wrap(optimizer: _O, reduction: GradientReduction) -> _O:
+    """Make an instance of a class on the spot that shares the user's optimizer's attributes."""
+    user_class = type(optimizer)
+    distributed = type(user_class.__name__, (_Distributed, user_class), {})
+    wrapped = distributed.__new__(distributed)
+    wrapped.__dict__ = optimizer.__dict__.copy()
+    # Schedulers put a counting step on the instance; the class's is the one to wrap again.
+    wrapped.__dict__.pop("step", None)
+    wrapped._rueda = reduction
+    wrapped._original = optimizer
+    return cast("_O", wrapped)
+
+
+def DistributedOptimizer(  # noqa: N802 - Horovod's name
+    optimizer: _O,
+    named_parameters: Iterable[tuple[str, torch.nn.Parameter]] | None = None,
+    compression: type[Compressor] = Compression.none,
+    backward_passes_per_step: int = 1,
+    op: int = Average,
+    gradient_predivide_factor: float = 1.0,
+    num_groups: int = 0,
+    groups: int | list[list[torch.Tensor]] | None = None,
+    sparse_as_dense: bool = False,
+    process_set: ProcessSet = global_process_set,
+) -> _O:
+    """Wrap an optimizer so that its gradients are reduced over all ranks before each step.
+
+    Gradients are reduced by a background thread while ``backward`` still runs. The result is an
+    instance of a subclass of the optimizer's class that shares its parameter groups and state.
+
+    Args:
+        optimizer: The user's; not to be used itself afterwards.
+        named_parameters: ``model.named_parameters()``, for messages; all parameters of the
+            optimizer must be among them.
+        compression: ``rueda.Compression.none``, ``fp16`` or ``bf16``.
+        backward_passes_per_step: Passes that are added up locally before one reduction.
+        op: ``rueda.Average`` or ``rueda.Sum``.
+        gradient_predivide_factor: Splits the averaging: divides by it before the sum, and by
+            ``size / factor`` after it. Only with ``Average``.
+        num_groups: Must be 0: buckets group gradients by themselves.
+        groups: Must be None, for the same reason.
+        sparse_as_dense: Must be False in this version.
+        process_set: The ranks that take part.
+
+    Raises:
+        ValueError: An argument is wrong or not supported; nothing was changed.
+        HorovodInternalError: rueda is not initialised.
+    """
+    check_process_set(process_set)
+    if isinstance(optimizer, _Distributed):
+        raise ValueError("this optimizer is distributed already; wrap the user's own, once")
+    if num_groups or groups is not None or sparse_as_dense:
+        raise ValueError(
+            "[R104] num_groups, groups and sparse_as_dense are not supported in this version; "
+            "leave them out: gradients are grouped into buckets by themselves"
+        )
+    settings = Settings.checked(
+        op, compression, backward_passes_per_step, gradient_predivide_factor
+    )
+    parameters = _parameters(optimizer)
+    recipe = Recipe("optimizer", settings, _names(parameters, named_parameters))
+    return _wrap(optimizer, recipe.reduction(parameters))
+
+
+def _names(
+    parameters: Sequence[torch.Tensor],
+    named_parameters: Iterable[tuple[str, torch.nn.Parameter]] | None,
+) -> tuple[str, ...]:
+    """Return a name for each of the optimizer's parameters, in its order.
+
+    Raises:
+        ValueError: Names are no pairs, come twice, or do not cover all parameters.
+    """
+    if named_parameters is None:
+        return ()
+    name_of: dict[torch.Tensor, str] = {}
+    seen: set[str] = set()
+    for pair in named_parameters:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError(
+                "named_parameters must be a sequence of pairs (name, parameter), such as "
+                f"model.named_parameters(); got {pair!r}"
+            )
+        name, parameter = pair
+        if name in seen:
+            raise ValueError(f"named_parameters has the name {name!r} twice")
+        seen.add(name)
+        name_of.setdefault(parameter, name)
+    missing = [index for index, p in enumerate(parameters) if p not in name_of]
+    if missing:
+        raise ValueError(
+            f"named_parameters lacks {len(missing)} of the optimizer's {len(parameters)} "
+            f"parameters (the first is number {missing[0]}, of shape "
+            f"{list(parameters[missing[0]].shape)}); pass those of the whole model"
+        )
+    return tuple(name_of[p] for p in parameters)
+
+
+__all__ = ["DistributedOptimizer", "ReduceOp"]
