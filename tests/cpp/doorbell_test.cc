@@ -1,0 +1,148 @@
+// Doorbell: no wake-up is lost, between threads and between processes; deadlines; what rings mean.
+#include "transport/doorbell.h"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "channel_streams.h"
+#include "deadline.h"
+#include "transport/waiter.h"
+
+namespace rueda::transport {
+namespace {
+
+using testing::Deadline;
+using testing::Patience;
+
+constexpr uint32_t kRounds = 20'000;
+
+// Two sides that wait for each other, each with a doorbell of its own. Zeroed memory is a fresh one.
+struct Table {
+  Doorbell bells[2];
+  std::atomic<uint32_t> turns;
+};
+static_assert(std::atomic<uint32_t>::is_always_lock_free);
+
+// Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between looking for work
+// and sleeping, and between making work and ringing, hit every moment of the other's steps.
+bool Play(Table* table, uint32_t side) {
+  std::mt19937 random(side + 1);
+  const auto dawdle = [&random] {
+    for (uint32_t i = random() % 64; i > 32; --i) CpuPause();
+  };
+  const Patience patience;
+  for (uint32_t turn = side; turn < 2 * kRounds; turn += 2) {
+    while (true) {
+      const uint32_t seen = table->bells[side].Sequence();
+      if (table->turns.load(std::memory_order_relaxed) == turn) break;
+      dawdle();
+      table->bells[side].Sleep(seen, patience.end());
+      if (patience.over()) return false;
+    }
+    table->turns.store(turn + 1, std::memory_order_relaxed);
+    dawdle();
+    table->bells[1 - side].Ring();
+  }
+  return true;
+}
+
+TEST_CASE("no ring is lost between threads", "[doorbell]") {
+  const Deadline deadline("ping-pong of threads");
+  const auto table = std::make_unique<Table>();
+  bool other_finished = false;
+  std::thread other([&] { other_finished = Play(table.get(), 1); });
+  CHECK(Play(table.get(), 0));
+  other.join();
+  CHECK(other_finished);
+  CHECK(table->turns == 2 * kRounds);
+}
+
+TEST_CASE("no ring is lost between processes", "[doorbell]") {
+  const Deadline deadline("ping-pong of processes");
+  void* const memory = ::mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  auto* const table = static_cast<Table*>(memory);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) ::_exit(Play(table, 1) ? 0 : 1);
+  CHECK(Play(table, 0));
+  int how = -1;
+  REQUIRE(::waitpid(child, &how, 0) == child);
+  CHECK(how == 0);
+  ::munmap(memory, sizeof(Table));
+}
+
+TEST_CASE("a ring after the look ends the sleep at once", "[doorbell]") {
+  const Deadline deadline("a ring before the sleep");
+  const auto bell = std::make_unique<Doorbell>();
+  const uint32_t seen = bell->Sequence();
+  bell->Ring();
+  CHECK(bell->Sequence() != seen);
+  bell->Sleep(seen, kNever);
+  bell->Ring();
+  bell->Ring();
+  bell->Sleep(seen, kNever);
+  CHECK(bell->Sequence() == seen + 3);
+}
+
+TEST_CASE("a ring before the look does not end the next sleep", "[doorbell]") {
+  const Deadline deadline("a ring before the look");
+  const auto bell = std::make_unique<Doorbell>();
+  bell->Ring();
+  const TimePoint until = SteadyClock().Now() + std::chrono::milliseconds(20);
+  int sleeps = 0;
+  for (; SteadyClock().Now() < until; ++sleeps) bell->Sleep(bell->Sequence(), until);
+  CHECK(sleeps > 0);
+  CHECK(sleeps < 10);  // signals may end one early, but it does not spin
+}
+
+TEST_CASE("a deadline that has passed ends the sleep at once", "[doorbell]") {
+  const Deadline deadline("past deadlines");
+  const auto bell = std::make_unique<Doorbell>();
+  bell->Sleep(bell->Sequence(), TimePoint{});
+  bell->Sleep(bell->Sequence(), SteadyClock().Now());
+  bell->Sleep(bell->Sequence(), SteadyClock().Now() - std::chrono::hours(1));
+  const std::atomic<uint32_t> word{7};
+  CHECK(FutexWait(&word, 7, TimePoint{}) == ETIMEDOUT);
+  CHECK(FutexWait(&word, 8, kNever) == EAGAIN);
+}
+
+TEST_CASE("a sleep lasts until its deadline when nobody rings", "[doorbell]") {
+  const Deadline deadline("a deadline to come");
+  const std::atomic<uint32_t> word{0};
+  const TimePoint until = SteadyClock().Now() + std::chrono::microseconds(3'500);
+  int answer = EINTR;
+  while (answer == EINTR) answer = FutexWait(&word, 0, until);
+  CHECK(answer == ETIMEDOUT);
+  CHECK(SteadyClock().Now() >= until);
+}
+
+TEST_CASE("waking wakes every sleeper of a word", "[doorbell]") {
+  const Deadline deadline("several sleepers");
+  std::atomic<uint32_t> word{0};
+  std::atomic<int> awake{0};
+  std::thread sleepers[3];
+  for (std::thread& sleeper : sleepers) {
+    sleeper = std::thread([&] {
+      while (word.load() == 0) FutexWait(&word, 0, kNever);
+      ++awake;
+    });
+  }
+  word.store(1);
+  FutexWakeAll(&word);
+  for (std::thread& sleeper : sleepers) sleeper.join();
+  CHECK(awake == 3);
+}
+
+}  // namespace
+}  // namespace rueda::transport
