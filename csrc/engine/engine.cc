@@ -79,6 +79,7 @@ class Engine::Impl {
   std::string LeftInMidBucket() const;
 
   // The two ends of an epoch.
+  Status CauseOf(const Status& found);
   void End(const Status& why);
   void WaitUntilPeersAreGone();
 
@@ -135,7 +136,7 @@ void Engine::Impl::Run() {
         waiter.Reset();
       }
     }
-    if (!moved.ok()) return End(moved.status());
+    if (!moved.ok()) return End(CauseOf(moved.status()));
     if (*moved) waiter.Reset();
     if (HasLeft()) return End(Status::Ok());
   }
@@ -330,6 +331,14 @@ std::string Engine::Impl::LeftInMidBucket() const {
          " s. Wait for asynchronous work before shutdown().";
 }
 
+Status Engine::Impl::CauseOf(const Status& found) {
+  if (found.code() != StatusCode::kPeerLost) return found;
+  // A victim closes its connections, too: what it says of its end names the cause.
+  const Status told =
+      parts_.membership != nullptr ? parts_.membership->Check() : road_->Poll().status();
+  return told.ok() ? found : told;
+}
+
 void Engine::Impl::End(const Status& why) {
   std::string reason;
   {
@@ -337,25 +346,20 @@ void Engine::Impl::End(const Status& why) {
     first_error_ = why;
     reason = stop_reason_;
   }
-  // What was in flight only matters to a reader if it failed.
   const Status answer =
-      why.ok() ? Status(StatusCode::kShutDown, "rueda was shut down on " +
-                                                   parts_.topology.Describe(parts_.topology.rank) +
-                                                   " while this was in flight")
+      why.ok() ? Status(StatusCode::kShutDown, parts_.topology.Describe(parts_.topology.rank) +
+                                                   " shut rueda down with work in flight.")
                : why;
   table_.Close(answer);
-  // Its thread, if it has one, ends here: nothing touches tensors once their tickets complete (I4).
   parts_.backend->Abort(answer);
-  parts_.backend.reset();
+  // Peers hear why before any connection closes, so that nobody blames this rank for another's death.
   road_->Farewell(why, reason);
   if (parts_.membership != nullptr) {
-    if (why.ok()) {
-      parts_.membership->AnnounceLeft();
-    } else {
-      parts_.membership->AnnounceFailure(why);
-      WaitUntilPeersAreGone();
-    }
+    why.ok() ? parts_.membership->AnnounceLeft() : parts_.membership->AnnounceFailure(why);
   }
+  // Its thread, if it has one, ends here: nothing touches tensors once their tickets complete (I4).
+  parts_.backend.reset();
+  if (!why.ok() && parts_.membership != nullptr) WaitUntilPeersAreGone();
   table_.CompleteAll(answer);
 }
 

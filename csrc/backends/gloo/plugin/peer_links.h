@@ -25,8 +25,8 @@ namespace rueda::backends {
 
 class PeerLinks {
  public:
-  // `channels` by rank, this rank's own null. kInvalidArgument if one is missing or has no
-  // descriptor to poll.
+  // `channels` by rank, this rank's own null. kInvalidArgument if a channel is missing or has no
+  // descriptor to poll, or the rank is not one of the size's.
   static Result<std::unique_ptr<PeerLinks>> Make(
       Topology topology, std::vector<std::unique_ptr<transport::Channel>> channels);
   PeerLinks(const PeerLinks&) = delete;
