@@ -196,17 +196,17 @@ def main() -> int | str:
     data, test_data = load_data()
     if problem := refuse(options.batch_size, len(data)):
         return 2 if hvd.rank() else f"train_digits.py: error: {problem}"
-    shares = BatchShares(  # (2) each rank works on its own part of the data
-        len(data), options.batch_size, options.seed, hvd.rank(), hvd.size()
-    )
-    torch.manual_seed(options.seed + hvd.rank())  # ranks begin apart, and (3) brings them together
+    torch.manual_seed(options.seed + hvd.rank())  # ranks begin apart, and (2) brings them together
     model = make_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9)
-    hvd.broadcast_parameters(model.state_dict(), root_rank=0)  # (3) all start as rank 0
-    hvd.broadcast_optimizer_state(optimizer, root_rank=0)  # (4) with its optimizer's options, too
+    hvd.broadcast_parameters(model.state_dict(), root_rank=0)  # (2) all start as rank 0
+    hvd.broadcast_optimizer_state(optimizer, root_rank=0)  # (3) with its optimizer's state, too
     alone = copy.deepcopy(model)
-    optimizer = hvd.DistributedOptimizer(  # (5) averages the gradients of all ranks
+    optimizer = hvd.DistributedOptimizer(  # (4) averages the gradients of all ranks
         optimizer, named_parameters=model.named_parameters()
+    )
+    shares = BatchShares(  # (5) each rank works on its own part of the data
+        len(data), options.batch_size, options.seed, hvd.rank(), hvd.size()
     )
 
     console = Console(quiet=hvd.rank() > 0, highlight=False)

@@ -4,6 +4,7 @@
 #include <deque>
 #include <string>
 
+#include "control/words.h"
 #include "engine/control_road.h"
 #include "transport/message_stream.h"
 
@@ -128,7 +129,8 @@ std::vector<uint8_t> EncodeFailure(const Status& why) {
     const auto bits = static_cast<uint32_t>(value);
     for (int shift = 0; shift < 32; shift += 8) payload.push_back(static_cast<uint8_t>(bits >> shift));
   }
-  payload.insert(payload.end(), why.message().begin(), why.message().end());
+  const std::string_view words = control::Clip(why.message(), kMaxLastWords);
+  payload.insert(payload.end(), words.begin(), words.end());
   return payload;
 }
 

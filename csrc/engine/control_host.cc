@@ -3,6 +3,7 @@
 #include <deque>
 #include <string>
 
+#include "control/words.h"
 #include "engine/control_road.h"
 #include "transport/message_stream.h"
 
@@ -81,8 +82,9 @@ class ControlHost final : public ControlRoad {
 
   void Farewell(const Status& why, const std::string& reason) override {
     const auto type = why.ok() ? MessageType::kFarewell : MessageType::kFailure;
+    const std::string_view words = control::Clip(reason, kMaxLastWords);
     const std::vector<uint8_t> payload =
-        why.ok() ? std::vector<uint8_t>(reason.begin(), reason.end()) : EncodeFailure(why);
+        why.ok() ? std::vector<uint8_t>(words.begin(), words.end()) : EncodeFailure(why);
     for (Client& client : clients_) {
       if (!client.reachable()) continue;
       (void)client.stream->Send(static_cast<uint8_t>(type), payload);  // who is gone needs no farewell
@@ -98,17 +100,32 @@ class ControlHost final : public ControlRoad {
     bool reachable() const { return stream != nullptr && !gone; }
   };
 
+  // Listens before it sends: a client that takes nothing more may have said why.
   Result<bool> Hear(int rank) {
+    Result<bool> heard = Listen(rank);
     Client& client = clients_[static_cast<size_t>(rank)];
-    Result<bool> moved = client.stream->Flush();
-    if (!moved.ok()) return Lost(rank, moved.status());
+    if (!heard.ok() || client.gone) return heard;
+    Result<bool> sent = client.stream->Flush();
+    if (!sent.ok()) RUEDA_RETURN_IF_ERROR(LastWordsFirst(rank, sent.status()));
+    return *heard || (sent.ok() && *sent);
+  }
+
+  Result<bool> Listen(int rank) {
+    Client& client = clients_[static_cast<size_t>(rank)];
+    bool moved = false;
     while (true) {
       auto message = client.stream->Receive();
       if (!message.ok()) return Lost(rank, message.status());
       if (!message->has_value()) return moved;
       RUEDA_RETURN_IF_ERROR(Take(rank, **message));
-      *moved = true;
+      moved = true;
     }
+  }
+
+  // After a send that failed: what the client said before it closed counts, not the closed channel.
+  Status LastWordsFirst(int rank, const Status& sent) {
+    if (sent.code() == StatusCode::kPeerLost) RUEDA_RETURN_IF_ERROR(Listen(rank).status());
+    return clients_[static_cast<size_t>(rank)].gone ? Status::Ok() : Lost(rank, sent).status();
   }
 
   // A closed stream is expected of a rank that left, and the end of the epoch otherwise.
@@ -145,7 +162,7 @@ class ControlHost final : public ControlRoad {
       Client& client = clients_[rank];
       if (!client.reachable()) continue;
       const Status sent = client.stream->Send(static_cast<uint8_t>(MessageType::kFrame), bytes);
-      if (!sent.ok()) RUEDA_RETURN_IF_ERROR(Lost(static_cast<int>(rank), sent).status());
+      if (!sent.ok()) RUEDA_RETURN_IF_ERROR(LastWordsFirst(static_cast<int>(rank), sent));
     }
     return Status::Ok();
   }

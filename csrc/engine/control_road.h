@@ -23,6 +23,10 @@ enum class MessageType : uint8_t {
   kHello = 5,     // client to host, first on a connection that was used before: it is free now
 };
 
+// Longer reasons and errors are cut: what is said last is sent into a channel that closes right after,
+// and must fit it whole.
+inline constexpr size_t kMaxLastWords = 16384;
+
 class ControlRoad {
  public:
   virtual ~ControlRoad() = default;

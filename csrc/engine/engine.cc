@@ -332,8 +332,9 @@ std::string Engine::Impl::LeftInMidBucket() const {
 }
 
 Status Engine::Impl::CauseOf(const Status& found) {
-  if (found.code() != StatusCode::kPeerLost) return found;
-  // A victim closes its connections, too: what it says of its end names the cause.
+  // A victim closes its connections, too, and a rank that was stopped finds its own time over when it
+  // goes on: what the others have said of their end meanwhile names the cause.
+  if (found.code() != StatusCode::kPeerLost && found.code() != StatusCode::kTimedOut) return found;
   const Status told =
       parts_.membership != nullptr ? parts_.membership->Check() : road_->Poll().status();
   return told.ok() ? found : told;
@@ -391,12 +392,13 @@ void Engine::Impl::Stop(const std::string& reason) {
   road_.reset();
   if (parts_.heap != nullptr) parts_.heap->Sever();
   parts_.mappings.clear();
+  parts_.abandon_in_forked_child.clear();
 }
 
 void Engine::Impl::AbandonInForkedChild() {
   forked_.store(true, std::memory_order_relaxed);
   if (parts_.membership != nullptr) parts_.membership->AbandonInForkedChild();
-  parts_.abandon_in_forked_child();
+  for (const auto& abandon : parts_.abandon_in_forked_child) abandon();
 }
 
 Status Engine::Impl::first_error() {

@@ -38,7 +38,7 @@ struct EngineParts {
   std::shared_ptr<const Clock> clock = std::make_shared<SteadyClock>();
   Log log = [](LogLevel, const std::string&) {};
   // What a forked child does to the inherited memory and descriptors before anything else.
-  std::function<void()> abandon_in_forked_child = [] {};
+  std::vector<std::function<void()>> abandon_in_forked_child;
 };
 
 }  // namespace rueda::engine

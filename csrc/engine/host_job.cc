@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "backends/gloo/make_gloo.h"
 #include "backends/shm/shm_backend.h"
 #include "core/text.h"
 #include "transport/control_page.h"
@@ -101,19 +100,6 @@ std::function<void()> IsolateForkedChild(std::shared_ptr<transport::UniqueFd> ow
   };
 }
 
-Result<std::unique_ptr<backends::Backend>> MakeBackend(const std::string& name, const EngineParts& parts,
-                                                       const HostView& view,
-                                                       std::vector<transport::UniqueFd> streams) {
-  if (name != "gloo") return backends::MakeShmBackend(view.Group());
-  auto channels = AdoptSockets(std::move(streams));
-  if (!channels.ok()) return channels.status();
-  backends::GlooParts gloo;
-  gloo.topology = parts.topology;
-  gloo.channels = std::move(*channels);
-  gloo.wake = [parker = parts.parker.get()] { parker->Unpark(); };
-  return backends::MakeGlooBackend(std::move(gloo));
-}
-
 }  // namespace
 
 Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& config,
@@ -134,9 +120,11 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
   parts.parker = std::make_unique<transport::DoorbellParker>(&view.page(topology.rank)->doorbell);
   parts.control = ControlChannels(view, topology);
 
-  auto backend = MakeBackend(config.backend, parts, view, std::move(streams));
-  if (!backend.ok()) return backend.status();
-  parts.backend = std::move(*backend);
+  if (config.backend == "gloo") {
+    RUEDA_RETURN_IF_ERROR(UseGloo(&parts, std::move(streams)));
+  } else {
+    parts.backend = backends::MakeShmBackend(view.Group());
+  }
 
   std::vector<transport::ControlPage*> pages;
   for (int rank = 0; rank < topology.size; ++rank) pages.push_back(view.page(rank));
@@ -152,17 +140,12 @@ Result<std::unique_ptr<Engine>> StartHostJob(const Topology& topology, const Con
   auto mappings = MapArenas(links.arenas, topology.rank);
   if (!mappings.ok()) return mappings.status();
   const auto own = static_cast<size_t>(topology.rank);
-  auto isolate = [streams = CloserOf(links.streams),
-                  memory = IsolateForkedChild(
-                      std::make_shared<transport::UniqueFd>(std::move(links.arenas[own])),
-                      (*mappings)[own])] {
-    streams();
-    memory();
-  };
+  auto isolate = IsolateForkedChild(
+      std::make_shared<transport::UniqueFd>(std::move(links.arenas[own])), (*mappings)[own]);
   auto parts = ComposeHostJob(topology, config, std::move(*mappings), std::move(links.pidfds),
                               std::move(links.streams), std::move(log));
   if (!parts.ok()) return parts.status();
-  parts->abandon_in_forked_child = std::move(isolate);
+  parts->abandon_in_forked_child.push_back(std::move(isolate));
   return Engine::Start(std::move(*parts));
 }
 

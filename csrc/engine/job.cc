@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "backends/gloo/make_gloo.h"
 #include "engine/host_job.h"
 #include "engine/socket_job.h"
 #include "transport/arena.h"
@@ -30,26 +31,35 @@ control::CoordinatorOptions CoordinatorOptionsOf(const Config& config) {
   return options;
 }
 
-Result<std::vector<std::unique_ptr<transport::Channel>>> AdoptSockets(
-    std::vector<transport::UniqueFd> sockets) {
-  std::vector<std::unique_ptr<transport::Channel>> channels(sockets.size());
+Result<Sockets> AdoptSockets(std::vector<transport::UniqueFd> sockets) {
+  Sockets adopted;
+  adopted.channels.resize(sockets.size());
+  std::vector<std::function<void()>> closers;
   for (size_t rank = 0; rank < sockets.size(); ++rank) {
     if (!sockets[rank].valid()) continue;
     auto channel = transport::SocketChannel::Adopt(std::move(sockets[rank]), static_cast<int>(rank));
     if (!channel.ok()) return channel.status();
-    channels[rank] = std::move(*channel);
+    closers.push_back((*channel)->ForkCloser());
+    adopted.channels[rank] = std::move(*channel);
   }
-  return channels;
+  adopted.close_in_forked_child = [closers = std::move(closers)] {
+    for (const auto& close : closers) close();
+  };
+  return adopted;
 }
 
-std::function<void()> CloserOf(const std::vector<transport::UniqueFd>& sockets) {
-  std::vector<int> descriptors;
-  for (const transport::UniqueFd& socket : sockets) {
-    if (socket.valid()) descriptors.push_back(socket.get());
-  }
-  return [descriptors] {
-    for (int descriptor : descriptors) ::close(descriptor);
-  };
+Status UseGloo(EngineParts* parts, std::vector<transport::UniqueFd> streams) {
+  Result<Sockets> sockets = AdoptSockets(std::move(streams));
+  if (!sockets.ok()) return sockets.status();
+  parts->abandon_in_forked_child.push_back(std::move(sockets->close_in_forked_child));
+  backends::GlooParts gloo;
+  gloo.topology = parts->topology;
+  gloo.channels = std::move(sockets->channels);
+  gloo.wake = [parker = parts->parker.get()] { parker->Unpark(); };
+  auto backend = backends::MakeGlooBackend(std::move(gloo));
+  if (!backend.ok()) return backend.status();
+  parts->backend = std::move(*backend);
+  return Status::Ok();
 }
 
 JobLinks TakeOver(const std::vector<int>& arenas, const std::vector<int>& pidfds,

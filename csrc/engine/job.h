@@ -11,6 +11,7 @@
 #include "core/status.h"
 #include "core/types.h"
 #include "engine/engine.h"
+#include "engine/engine_parts.h"
 #include "transport/channel.h"
 #include "transport/unique_fd.h"
 
@@ -38,9 +39,13 @@ Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config&
 
 // What both kinds of job need.
 control::CoordinatorOptions CoordinatorOptionsOf(const Config& config);
-Result<std::vector<std::unique_ptr<transport::Channel>>> AdoptSockets(
-    std::vector<transport::UniqueFd> sockets);
-// For a forked child: closes its copies, so that peers notice when this process ends.
-std::function<void()> CloserOf(const std::vector<transport::UniqueFd>& sockets);
+struct Sockets {
+  std::vector<std::unique_ptr<transport::Channel>> channels;  // null where there was none
+  // For a forked child: closes its copies, so that peers notice when this process ends.
+  std::function<void()> close_in_forked_child;
+};
+Result<Sockets> AdoptSockets(std::vector<transport::UniqueFd> sockets);
+// Makes Gloo the backend, over these streams; the parker is set already.
+Status UseGloo(EngineParts* parts, std::vector<transport::UniqueFd> streams);
 
 }  // namespace rueda::engine

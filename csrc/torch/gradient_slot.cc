@@ -131,10 +131,13 @@ at::Tensor GradientSlot::MakeView() const {
 }
 
 bool GradientSlot::IsView(const at::Tensor& tensor) const {
+  if (tensor.scalar_type() != wire_type_ || !Equal(tensor.sizes(), geometry_.sizes) ||
+      !Equal(tensor.strides(), geometry_.strides) || tensor.is_neg()) {
+    return false;
+  }
+  if (tensor.numel() == 0) return true;  // PyTorch gives it no address
   return tensor.has_storage() && tensor.storage().data() != nullptr &&
-         tensor.const_data_ptr() == address_ && tensor.scalar_type() == wire_type_ &&
-         Equal(tensor.sizes(), geometry_.sizes) && Equal(tensor.strides(), geometry_.strides) &&
-         !tensor.is_neg();
+         tensor.const_data_ptr() == address_;
 }
 
 Status GradientSlot::TakeIn() {

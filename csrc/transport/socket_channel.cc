@@ -42,7 +42,7 @@ Status SocketChannel::Lost(const char* how) const {
 Result<size_t> SocketChannel::Send(const uint8_t* data, size_t bytes) {
   if (bytes == 0) return size_t{0};
   while (true) {
-    const ssize_t sent = ::send(socket_.get(), data, bytes, MSG_NOSIGNAL);
+    const ssize_t sent = ::send(socket_->get(), data, bytes, MSG_NOSIGNAL);
     const bool full = sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
     wants_room_ = full || (sent >= 0 && static_cast<size_t>(sent) < bytes);
     if (sent >= 0) return static_cast<size_t>(sent);
@@ -54,7 +54,7 @@ Result<size_t> SocketChannel::Send(const uint8_t* data, size_t bytes) {
 Result<size_t> SocketChannel::Receive(uint8_t* data, size_t bytes) {
   if (bytes == 0) return size_t{0};
   while (true) {
-    const ssize_t received = ::recv(socket_.get(), data, bytes, 0);
+    const ssize_t received = ::recv(socket_->get(), data, bytes, 0);
     if (received > 0) return static_cast<size_t>(received);
     if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return size_t{0};
     if (received < 0 && errno == EINTR) continue;
@@ -66,7 +66,7 @@ Result<size_t> SocketChannel::Receive(uint8_t* data, size_t bytes) {
 
 void SocketChannel::Close() {
   ended_.store(true, std::memory_order_relaxed);
-  ::shutdown(socket_.get(), SHUT_RDWR);
+  ::shutdown(socket_->get(), SHUT_RDWR);
 }
 
 }  // namespace rueda::transport

@@ -24,8 +24,9 @@ class UniqueFd {
   bool valid() const { return fd_ >= 0; }
   int release() { return std::exchange(fd_, -1); }
   void reset(int fd = -1) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = fd;
+    // First the mark, then the close: a child forked in between must not close a reused number.
+    const int old = std::exchange(fd_, fd);
+    if (old >= 0) ::close(old);
   }
 
  private:

@@ -89,8 +89,8 @@ class Operations:
 class GradientReducer:
     """Reduces gradients while backward runs; see csrc/torch/gradient_reducer.h.
 
-    From construction on it listens to the parameters. A parameter that is given twice (tied weights)
-    counts once; one that requires no gradient takes part from when it does.
+    From construction on it listens to the parameters. A parameter that is given twice (tied
+    weights) counts once; one that requires no gradient takes part from when it does.
     """
 
     def __init__(

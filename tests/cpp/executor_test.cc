@@ -1,0 +1,165 @@
+// Executor: one bucket after another, time-outs by the clock it is given, answers to the right works.
+#include "engine/executor.h"
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "status_text.h"
+
+namespace rueda::engine {
+namespace {
+
+using backends::Progress;
+
+// Does what the test says, step by step, and notes what it was given.
+class ScriptedBackend final : public backends::Backend, public backends::Run {
+ public:
+  std::string_view name() const override { return "scripted"; }
+  Status Supports(const Bucket& bucket) const override {
+    if (bucket.dtype == refused) return {StatusCode::kUnsupported, "not this dtype"};
+    return Status::Ok();
+  }
+  Result<Run*> Begin(const Bucket& bucket, const BucketBuffers&) override {
+    begun.push_back(bucket.counts.front());
+    return static_cast<Run*>(this);
+  }
+  void Abort(const Status&) override {}
+  Result<Progress> Step() override { return answer; }
+  std::vector<int> WaitsFor() const override { return waits_for; }
+
+  DType refused = DType::kBool;
+  Result<Progress> answer = Progress::kDone;
+  std::vector<int> waits_for;
+  std::vector<int64_t> begun;
+};
+
+struct Bench {
+  // Submits a request; the work is the executor's from here on.
+  Work* Submit(const std::string& name) {
+    auto request = std::make_shared<control::Request>();
+    request->name = name;
+    tickets.push_back(table.Add({request, {}, nullptr, false}).value());
+    std::vector<Work*> taken;
+    table.TakeNew(&taken);
+    return taken.front();
+  }
+  void Enqueue(int64_t count, std::vector<Work*> completes, DType dtype = DType::kFloat32) {
+    BucketJob job;
+    job.planned.bucket.counts = {count};
+    job.planned.bucket.dtype = dtype;
+    job.completes = std::move(completes);
+    job.description = "allreduce 'w" + std::to_string(count) + "'";
+    executor.Enqueue(std::move(job), std::chrono::seconds(3));
+  }
+
+  Topology topology{0, 3, 0, 3, 0, 1, {{"a", 10}, {"b", 11}, {"c", 12}}};
+  ManualClock clock;
+  ScriptedBackend backend;
+  SubmissionTable table;
+  std::vector<TicketPtr> tickets;
+  Executor executor{&topology, &backend, &table, &clock};
+};
+
+TEST_CASE("an executor without work does nothing", "[executor]") {
+  Bench bench;
+  CHECK(bench.executor.idle());
+  CHECK_FALSE(*bench.executor.Step());
+  CHECK(bench.executor.deadline() == kNever);
+}
+
+TEST_CASE("buckets run in order, one at a time, each completes its works", "[executor]") {
+  Bench bench;
+  Work* const first = bench.Submit("a");
+  Work* const second = bench.Submit("b");
+  Work* const third = bench.Submit("c");
+  bench.Enqueue(1, {first, second});
+  bench.Enqueue(2, {third});
+  bench.backend.answer = Progress::kWaiting;
+  CHECK_FALSE(*bench.executor.Step());
+  bench.backend.answer = Progress::kMoved;
+  CHECK(*bench.executor.Step());
+  CHECK(bench.backend.begun == std::vector<int64_t>{1});
+  CHECK_FALSE(bench.tickets[0]->done());
+  bench.backend.answer = Progress::kDone;
+  CHECK(*bench.executor.Step());
+  CHECK(bench.tickets[0]->done());
+  CHECK(bench.tickets[1]->done());
+  CHECK_FALSE(bench.tickets[2]->done());
+  CHECK(*bench.executor.Step());
+  CHECK(bench.backend.begun == std::vector<int64_t>{1, 2});
+  CHECK(bench.executor.idle());
+  for (const TicketPtr& ticket : bench.tickets) CHECK(ticket->status() == Status());
+}
+
+TEST_CASE("a bucket is timed from its own beginning, while it waits", "[executor]") {
+  Bench bench;
+  bench.Enqueue(1, {bench.Submit("a")});
+  bench.Enqueue(2, {bench.Submit("b")});
+  bench.clock.Advance(std::chrono::hours(1));  // in the queue nothing runs out
+  bench.backend.answer = Progress::kWaiting;
+  bench.backend.waits_for = {2, 1};
+  CHECK_FALSE(*bench.executor.Step());
+  CHECK(bench.executor.deadline() == bench.clock.Now() + std::chrono::seconds(3));
+  bench.clock.Advance(std::chrono::milliseconds(2'999));
+  CHECK_FALSE(*bench.executor.Step());
+  bench.clock.Advance(std::chrono::milliseconds(1));
+  const Status late = bench.executor.Step().status();
+  CHECK(late.code() == StatusCode::kTimedOut);
+  CHECK(late.blamed_rank() == 2);
+  CHECK_THAT(late.message(), Catch::Contains("allreduce 'w1'") && Catch::Contains("3 s") &&
+                                 Catch::Contains("rank 2 (pid 12 on c)") &&
+                                 Catch::Contains("rank 1 (pid 11 on b)") &&
+                                 Catch::Contains("RUEDA_TIMEOUT_SECONDS"));
+}
+
+TEST_CASE("a bucket that is done or moves at the last moment is not late", "[executor]") {
+  Bench bench;
+  bench.Enqueue(1, {bench.Submit("a")});
+  bench.Enqueue(2, {bench.Submit("b")});
+  bench.backend.answer = Progress::kMoved;
+  CHECK(*bench.executor.Step());
+  bench.clock.Advance(std::chrono::hours(1));
+  CHECK(*bench.executor.Step());
+  bench.backend.answer = Progress::kDone;
+  CHECK(*bench.executor.Step());
+  // The next has a time of its own.
+  bench.backend.answer = Progress::kWaiting;
+  CHECK_FALSE(*bench.executor.Step());
+}
+
+TEST_CASE("nobody is blamed for a late bucket that waits for nobody known", "[executor]") {
+  Bench bench;
+  bench.Enqueue(1, {bench.Submit("a")});
+  bench.backend.answer = Progress::kWaiting;
+  CHECK_FALSE(*bench.executor.Step());
+  bench.clock.Advance(std::chrono::seconds(4));
+  CHECK(bench.executor.Step().status().blamed_rank() == -1);
+}
+
+TEST_CASE("an error of the backend is the epoch's", "[executor]") {
+  Bench bench;
+  bench.Enqueue(1, {bench.Submit("a")});
+  const Status broken = Status(StatusCode::kPeerLost, "rank 1 is gone").Blame(1);
+  bench.backend.answer = broken;
+  CHECK(bench.executor.Step().status() == broken);
+  CHECK_FALSE(bench.tickets[0]->done());  // the engine completes it with its first error
+}
+
+TEST_CASE("what the backend cannot do fails alone", "[executor]") {
+  Bench bench;
+  bench.Enqueue(1, {bench.Submit("a")}, DType::kBool);
+  bench.Enqueue(2, {bench.Submit("b")});
+  CHECK(*bench.executor.Step());
+  CHECK(bench.tickets[0]->status().code() == StatusCode::kUnsupported);
+  CHECK(*bench.executor.Step());
+  CHECK(bench.tickets[1]->status() == Status());
+  CHECK(bench.backend.begun == std::vector<int64_t>{2});
+}
+
+}  // namespace
+}  // namespace rueda::engine

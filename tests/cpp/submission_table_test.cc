@@ -1,0 +1,160 @@
+// SubmissionTable: names in flight, completion exactly once (I3), from submitters' and engine's side.
+#include "engine/submission_table.h"
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "deadline.h"
+#include "status_text.h"
+
+namespace rueda::engine {
+namespace {
+
+Submission Named(const std::string& name, std::shared_ptr<const void> keep_alive = nullptr,
+                 bool urgent = false) {
+  auto request = std::make_shared<control::Request>();
+  request->name = name;
+  return {request, {}, std::move(keep_alive), urgent};
+}
+
+std::vector<std::string> TakeNames(SubmissionTable& table) {
+  std::vector<Work*> taken;
+  table.TakeNew(&taken);
+  std::vector<std::string> names;
+  for (const Work* work : taken) names.push_back(work->submission.request->name);
+  return names;
+}
+
+const Status kWhy(StatusCode::kPeerLost, "rank 1 died");
+
+TEST_CASE("submissions are taken once, in their order", "[submission_table]") {
+  SubmissionTable table;
+  CHECK_FALSE(table.has_new());
+  REQUIRE(table.Add(Named("a")).ok());
+  REQUIRE(table.Add(Named("b")).ok());
+  CHECK(table.has_new());
+  CHECK(TakeNames(table) == std::vector<std::string>{"a", "b"});
+  CHECK_FALSE(table.has_new());
+  CHECK(TakeNames(table).empty());
+}
+
+TEST_CASE("a name is taken until its work is complete", "[submission_table]") {
+  SubmissionTable table;
+  const TicketPtr first = table.Add(Named("a")).value();
+  const Status twice = table.Add(Named("a")).status();
+  CHECK(twice.code() == StatusCode::kDuplicateName);
+  CHECK_THAT(twice.message(), Catch::Contains("'a'"));
+  TakeNames(table);
+  CHECK(table.Add(Named("a")).status().code() == StatusCode::kDuplicateName);
+  table.Complete(table.Find("a"), kWhy);
+  CHECK(first->status() == kWhy);
+  CHECK(table.Find("a") == nullptr);
+  CHECK(table.Add(Named("a")).ok());
+}
+
+TEST_CASE("haste is wished for by the urgent and the waiting, and served once",
+          "[submission_table]") {
+  SubmissionTable table;
+  REQUIRE(table.Add(Named("a")).ok());
+  CHECK_FALSE(table.wants_haste());
+  REQUIRE(table.Add(Named("b", nullptr, true)).ok());
+  CHECK(table.wants_haste());
+  table.CalmDown();
+  CHECK_FALSE(table.wants_haste());
+  table.Hurry();
+  CHECK(table.wants_haste());
+}
+
+TEST_CASE("what a submission keeps alive is dropped, and its name free, before it is done",
+          "[submission_table]") {
+  const testing::Deadline deadline("the order of completion");
+  SubmissionTable table;
+  const auto how = GENERATE(0, 1, 2);
+  auto memory = std::make_shared<int>(1);
+  const std::weak_ptr<int> watched = memory;
+  const TicketPtr ticket = table.Add(Named("a", std::move(memory))).value();
+  bool alive = true, name_free = false;
+  std::thread waiter([&] {
+    ticket->Wait();
+    alive = !watched.expired();
+    name_free = table.Find("a") == nullptr;
+  });
+  if (how == 0) table.Complete(table.Find("a"), Status());
+  if (how == 1) table.CompleteAll(kWhy);
+  if (how == 2) table.CompleteUnagreed(kWhy);
+  waiter.join();
+  CHECK_FALSE(alive);
+  CHECK(name_free);
+}
+
+TEST_CASE("a closed table takes nothing and says why, the first reason", "[submission_table]") {
+  SubmissionTable table;
+  table.Close(kWhy);
+  table.Close({StatusCode::kShutDown, "later"});
+  CHECK(table.Add(Named("a")).status() == kWhy);
+}
+
+TEST_CASE("what no frame has named is completed, the rest runs on", "[submission_table]") {
+  SubmissionTable table;
+  const TicketPtr agreed = table.Add(Named("agreed")).value();
+  const TicketPtr offered = table.Add(Named("offered")).value();
+  TakeNames(table);
+  table.Find("agreed")->agreed = true;
+  const TicketPtr fresh = table.Add(Named("new")).value();
+  table.CompleteUnagreed(kWhy);
+  CHECK_FALSE(agreed->done());
+  // In the words of the reason, and each names what it ended.
+  for (const auto& [ticket, name] : {std::pair(offered, "'offered'"), std::pair(fresh, "'new'")}) {
+    CHECK(ticket->status().code() == kWhy.code());
+    CHECK_THAT(ticket->status().message(),
+               Catch::StartsWith(kWhy.message()) && Catch::Contains(name));
+  }
+  CHECK(TakeNames(table).empty());
+  table.CompleteAll({StatusCode::kShutDown, "over"});
+  CHECK(agreed->status().code() == StatusCode::kShutDown);
+  table.CompleteAll(kWhy);  // nothing is left that could complete twice
+  CHECK(agreed->status().code() == StatusCode::kShutDown);
+}
+
+TEST_CASE("threads submit while the engine completes", "[submission_table]") {
+  const testing::Deadline deadline("submitters");
+  constexpr int kThreads = 3, kEach = 500;
+  SubmissionTable table;
+  std::atomic<int> done{0};
+  std::vector<std::thread> submitters;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    submitters.emplace_back([&, thread] {
+      for (int i = 0; i < kEach; ++i) {
+        const auto ticket = table.Add(Named(std::to_string(thread) + "." + std::to_string(i % 3)));
+        if (!ticket.ok()) continue;
+        if (i % 3 == 2) (*ticket)->Wait();
+        done += 1;
+      }
+    });
+  }
+  std::atomic<bool> over{false};
+  int completed = 0;
+  std::thread engine([&] {
+    std::vector<Work*> taken;
+    while (!over.load() || table.has_new()) {
+      taken.clear();
+      table.TakeNew(&taken);
+      for (Work* work : taken) table.Complete(work, Status());
+      completed += static_cast<int>(taken.size());
+      if (taken.empty()) std::this_thread::yield();
+    }
+  });
+  for (std::thread& submitter : submitters) submitter.join();
+  over = true;
+  engine.join();
+  CHECK(completed == done);
+  CHECK(done > 0);
+}
+
+}  // namespace
+}  // namespace rueda::engine

@@ -1,0 +1,80 @@
+"""Fixtures for tests whose ranks are processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+# By its path: the folders of tests are no packages.
+_spec = importlib.util.spec_from_file_location("ranks", Path(__file__).with_name("ranks.py"))
+assert _spec is not None
+assert _spec.loader is not None
+ranks = importlib.util.module_from_spec(_spec)
+sys.modules["ranks"] = ranks
+_spec.loader.exec_module(ranks)
+
+if TYPE_CHECKING:
+    from ranks import Job, RankServer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-size",
+        action="store_true",
+        help="run the long checks with as many repeats and as large tensors as a release needs",
+    )
+
+
+@pytest.fixture
+def full_size(request: pytest.FixtureRequest) -> bool:
+    """Whether long checks are to be run in full."""
+    return bool(request.config.getoption("--full-size"))
+
+
+@pytest.fixture(scope="session")
+def rank_server() -> Iterator[RankServer]:
+    server = ranks.RankServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_ranks(rank_server: RankServer) -> Iterator[Callable[..., Job]]:
+    """Start ``main(link, *arguments)`` on ``size`` ranks and return the job.
+
+    ``link.tell`` and ``link.hear`` talk with ``job.hear`` and ``job.tell``. With ``init=False`` the
+    ranks do not call ``rueda.init()`` and ``rueda.shutdown()`` around ``main``. ``env`` is added to
+    the environment of all ranks, or of each if it is a list. With ``full_exit`` the ranks end as
+    scripts do; otherwise they leave out the slow part, that is taking modules apart.
+    """
+    jobs: list[Job] = []
+
+    def start(size: int, main: Callable[..., Any], *arguments: Any, **options: Any) -> Job:
+        jobs.append(rank_server.start(size, main, *arguments, **options))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.close()
+
+
+@pytest.fixture
+def run_ranks(start_ranks: Callable[..., Job]) -> Callable[..., list[Any]]:
+    """Run ``main(*arguments)`` on ``size`` ranks and return what they returned.
+
+    Takes the options of ``start_ranks``. The test fails if a rank raises, and if anything is left
+    of the job at its end.
+    """
+
+    def run(size: int, main: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+        job = start_ranks(size, main, *arguments, interactive=False, **options)
+        results: list[Any] = job.results()
+        job.wait_until_empty()
+        return results
+
+    return run
