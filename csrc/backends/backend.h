@@ -22,7 +22,8 @@ enum class Progress {
 class Run {
  public:
   virtual ~Run() = default;
-  // Does what can be done without blocking. An error ends the epoch; after it or kDone, no more steps.
+  // Does what can be done without blocking. An error ends the epoch; after it or kDone, no more
+  // steps.
   virtual Result<Progress> Step() = 0;
   // The ranks whose progress this run waits for, as far as the backend can tell: for messages.
   virtual std::vector<int> WaitsFor() const { return {}; }
@@ -37,9 +38,9 @@ class Backend {
   // Ok, or kUnsupported in words. A pure function of the bucket: the same on every rank.
   virtual Status Supports(const Bucket& bucket) const = 0;
 
-  // Starts a supported bucket. `bucket` and `buffers` outlive the run; the run belongs to the backend
-  // and is valid until the next Begin. Every member begins the same buckets in the same order (I1),
-  // and none before the inputs of all of them are complete (I2).
+  // Starts a supported bucket. `bucket` and `buffers` outlive the run; the run belongs to the
+  // backend and is valid until the next Begin. Every member begins the same buckets in the same
+  // order (I1), and none before the inputs of all of them are complete (I2).
   virtual Result<Run*> Begin(const Bucket& bucket, const BucketBuffers& buffers) = 0;
 
   // Makes the run under way, and every later one, fail with `why` soon. Never blocks.

@@ -14,8 +14,8 @@ class PieceCursor {
   PieceCursor() = default;
   explicit PieceCursor(std::span<const TensorView> pieces) : pieces_(pieces) {}
 
-  // Calls visit(uint8_t* at, size_t bytes) for each contiguous part of the next `bytes` bytes. Parts
-  // hold whole elements if all earlier calls took whole elements.
+  // Calls visit(uint8_t* at, size_t bytes) for each contiguous part of the next `bytes` bytes.
+  // Parts hold whole elements if all earlier calls took whole elements.
   template <typename Visit>
   void Next(int64_t bytes, Visit&& visit) {
     while (bytes > 0 && piece_ < pieces_.size()) {

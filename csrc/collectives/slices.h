@@ -1,8 +1,8 @@
 // Slices: which part of a bucket each rank owns. Pure; the same answer on every rank.
 //
-// The owner of a slice reads every rank's contribution to it and adds them (reduce-scatter); then the
-// slices are shared (all-gather). Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for
-// clusters of workstations", 2009, show that no division moves fewer bytes.
+// The owner of a slice reads every rank's contribution to it and adds them (reduce-scatter); then
+// the slices are shared (all-gather). Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms
+// for clusters of workstations", 2009, show that no division moves fewer bytes.
 #pragma once
 
 #include <cstdint>

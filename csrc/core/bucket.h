@@ -27,8 +27,8 @@ struct Bucket {
   bool in_place() const { return !placements.empty(); }
 };
 
-// This rank's memory for a bucket: the pieces, in order, are its elements (I4). A bucket in place is
-// one piece, the span in this rank's arena.
+// This rank's memory for a bucket: the pieces, in order, are its elements (I4). A bucket in place
+// is one piece, the span in this rank's arena.
 struct BucketBuffers {
   std::vector<TensorView> inputs;
   std::vector<TensorView> outputs;

@@ -45,22 +45,24 @@ std::string RangeOf(const OptionRow& row) {
 std::string DefaultOf(const OptionRow& row) {
   const Config defaults;
   return std::visit(
-      Overloaded{[&](const ChoiceOption& option) { return defaults.*option.member; },
-                 [](const TextOption&) { return std::string(); },
-                 [&](const IntegerOption& option) {
-                   const int64_t value = defaults.*option.member;
-                   return option.in_bytes && value > 0 ? FormatBytes(value) : std::to_string(value);
-                 },
-                 [&](const SecondsOption& option) { return FormatSeconds(defaults.*option.member); }},
+      Overloaded{
+          [&](const ChoiceOption& option) { return defaults.*option.member; },
+          [](const TextOption&) { return std::string(); },
+          [&](const IntegerOption& option) {
+            const int64_t value = defaults.*option.member;
+            return option.in_bytes && value > 0 ? FormatBytes(value) : std::to_string(value);
+          },
+          [&](const SecondsOption& option) { return FormatSeconds(defaults.*option.member); }},
       row.value);
 }
 
 std::string_view KindOf(const OptionRow& row) {
-  return std::visit(Overloaded{[](const ChoiceOption&) { return "choice"; },
-                               [](const TextOption&) { return "text"; },
-                               [](const IntegerOption& o) { return o.in_bytes ? "bytes" : "integer"; },
-                               [](const SecondsOption&) { return "seconds"; }},
-                    row.value);
+  return std::visit(
+      Overloaded{[](const ChoiceOption&) { return "choice"; },
+                 [](const TextOption&) { return "text"; },
+                 [](const IntegerOption& o) { return o.in_bytes ? "bytes" : "integer"; },
+                 [](const SecondsOption&) { return "seconds"; }},
+      row.value);
 }
 
 // "25MiB", "25 MB", "25m", "26214400 B" and "26214400" all mean 25 * 2^20.
@@ -72,12 +74,14 @@ bool ParseInteger(std::string_view text, bool in_bytes, int64_t* value) {
   if (!in_bytes) return false;
   std::string unit(rest, end);
   unit.erase(0, unit.find_first_not_of(' '));
-  std::transform(unit.begin(), unit.end(), unit.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   if (unit == "b") return true;
   constexpr std::string_view kUnits = "kmgt";
   const size_t power = kUnits.find(unit.empty() ? '?' : unit.front());
   const std::string_view tail = std::string_view(unit).substr(std::min<size_t>(1, unit.size()));
-  if (power == std::string_view::npos || !(tail.empty() || tail == "b" || tail == "ib")) return false;
+  if (power == std::string_view::npos || !(tail.empty() || tail == "b" || tail == "ib"))
+    return false;
   const int64_t factor = int64_t{1} << (10 * (static_cast<int64_t>(power) + 1));
   return !__builtin_mul_overflow(*value, factor, value);
 }
@@ -90,34 +94,34 @@ bool ParseSeconds(std::string_view text, double* value) {
 
 // Stores the parsed text in `config`; false when it is not an accepted value.
 bool Store(const OptionRow& row, const std::string& text, Config* config) {
-  return std::visit(
-      Overloaded{[&](const ChoiceOption& option) {
-                   config->*option.member = text;
-                   return std::find(option.choices.begin(), option.choices.end(), text) !=
-                          option.choices.end();
-                 },
-                 [&](const TextOption& option) {
-                   if (option.member != nullptr) config->*option.member = text;
-                   return true;
-                 },
-                 [&](const IntegerOption& option) {
-                   int64_t value = 0;
-                   const bool parsed = ParseInteger(text, option.in_bytes, &value);
-                   config->*option.member = value;
-                   return parsed && value >= option.lowest && value <= option.highest;
-                 },
-                 [&](const SecondsOption& option) {
-                   double value = 0;
-                   const bool parsed = ParseSeconds(text, &value);
-                   config->*option.member = value;
-                   return parsed && value >= option.lowest && value <= option.highest;
-                 }},
-      row.value);
+  return std::visit(Overloaded{[&](const ChoiceOption& option) {
+                                 config->*option.member = text;
+                                 return std::find(option.choices.begin(), option.choices.end(),
+                                                  text) != option.choices.end();
+                               },
+                               [&](const TextOption& option) {
+                                 if (option.member != nullptr) config->*option.member = text;
+                                 return true;
+                               },
+                               [&](const IntegerOption& option) {
+                                 int64_t value = 0;
+                                 const bool parsed = ParseInteger(text, option.in_bytes, &value);
+                                 config->*option.member = value;
+                                 return parsed && value >= option.lowest && value <= option.highest;
+                               },
+                               [&](const SecondsOption& option) {
+                                 double value = 0;
+                                 const bool parsed = ParseSeconds(text, &value);
+                                 config->*option.member = value;
+                                 return parsed && value >= option.lowest && value <= option.highest;
+                               }},
+                    row.value);
 }
 
 const OptionRow* FindOption(std::string_view name) {
   const auto table = OptionTable();
-  const auto row = std::find_if(table.begin(), table.end(), [&](auto& r) { return r.name == name; });
+  const auto row =
+      std::find_if(table.begin(), table.end(), [&](auto& r) { return r.name == name; });
   return row == table.end() ? nullptr : &*row;
 }
 
@@ -156,7 +160,8 @@ Result<ParsedConfig> ParseConfig(const std::map<std::string, std::string>& varia
     if (row == nullptr) {
       parsed.warnings.push_back(UnknownVariable(name));
     } else if (!Store(*row, text, &parsed.config)) {
-      return Status(StatusCode::kInvalidArgument, name + "='" + text + "' is not accepted; expected " +
+      return Status(StatusCode::kInvalidArgument, name + "='" + text +
+                                                      "' is not accepted; expected " +
                                                       std::string(KindOf(*row)) + ": " +
                                                       RangeOf(*row) + ". Change it or unset it.");
     }

@@ -12,10 +12,12 @@ constexpr int64_t kTebibyte = int64_t{1} << 40;
 constexpr double kYear = 365.0 * 24 * 3600;
 
 constexpr std::array kOptions{
-    OptionRow{"RUEDA_BACKEND", ChoiceOption{&Config::backend, kBackends},
-              "Road of the data: shm between ranks of one host, gloo where they met over a network; auto "
-              "picks."},
-    OptionRow{"RUEDA_FUSION_THRESHOLD", IntegerOption{&Config::fusion_threshold, 1, kTebibyte, true},
+    OptionRow{
+        "RUEDA_BACKEND", ChoiceOption{&Config::backend, kBackends},
+        "Road of the data: shm between ranks of one host, gloo where they met over a network; auto "
+        "picks."},
+    OptionRow{"RUEDA_FUSION_THRESHOLD",
+              IntegerOption{&Config::fusion_threshold, 1, kTebibyte, true},
               "Largest bucket that tensors outside the reducer's buckets are fused into. Rank 0's "
               "value holds for all."},
     OptionRow{"RUEDA_REDUCER_BUCKET_BYTES",
@@ -44,9 +46,10 @@ constexpr std::array kOptions{
               SecondsOption{&Config::stall_check_time_seconds, 0, kYear},
               "After this long rank 0 warns of a tensor that some ranks offered and others did "
               "not; 0 switches it off."},
-    OptionRow{"RUEDA_STALL_SHUTDOWN_TIME_SECONDS",
-              SecondsOption{&Config::stall_shutdown_time_seconds, 0, kYear},
-              "After this long such a tensor ends the job with an error on all ranks; 0 waits for ever."},
+    OptionRow{
+        "RUEDA_STALL_SHUTDOWN_TIME_SECONDS",
+        SecondsOption{&Config::stall_shutdown_time_seconds, 0, kYear},
+        "After this long such a tensor ends the job with an error on all ranks; 0 waits for ever."},
     OptionRow{"RUEDA_LOG_LEVEL", ChoiceOption{&Config::log_level, kLogLevels},
               "Lowest level that is written to standard error."},
     OptionRow{"RUEDA_RENDEZVOUS", TextOption{&Config::rendezvous},

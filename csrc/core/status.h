@@ -64,7 +64,7 @@ Status SystemError(std::string_view what, int error_number);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}                            // NOLINT: implicit
+  Result(T value) : state_(std::move(value)) {}                               // NOLINT: implicit
   Result(Status status) : state_(std::move(status)) { assert(!this->ok()); }  // NOLINT: implicit
 
   bool ok() const { return std::holds_alternative<T>(state_); }
@@ -83,9 +83,9 @@ class [[nodiscard]] Result {
 };
 
 // Leaves the function with the first status that is not ok.
-#define RUEDA_RETURN_IF_ERROR(expression)        \
-  do {                                           \
-    ::rueda::Status rueda_status_ = (expression); \
+#define RUEDA_RETURN_IF_ERROR(expression)          \
+  do {                                             \
+    ::rueda::Status rueda_status_ = (expression);  \
     if (!rueda_status_.ok()) return rueda_status_; \
   } while (false)
 

@@ -4,9 +4,9 @@
 //   sum(lo, hi) = sum(lo, mid) + sum(mid, hi), mid = lo + the largest power of two below hi - lo.
 // 16-bit floats are added in float32 and rounded once, to nearest even; Average divides the
 // accumulator. The same bits come out of every instruction set, denormals included, because no
-// multiply-add is contracted and the thread runs with the default floating-point mode. A NaN that is
-// computed leaves as the positive quiet NaN; of two zeros that tie in Min or Max the later rank's
-// wins. Bool: Sum and Max are or, Product and Min are and; any byte but 0 is true.
+// multiply-add is contracted and the thread runs with the default floating-point mode. A NaN that
+// is computed leaves as the positive quiet NaN; of two zeros that tie in Min or Max the later
+// rank's wins. Bool: Sum and Max are or, Product and Min are and; any byte but 0 is true.
 #pragma once
 
 #include <cstdint>

@@ -82,15 +82,17 @@ ArenaHeap::ArenaHeap(std::shared_ptr<ArenaMapping> mapping, ArenaLayout layout, 
 }
 
 Result<std::shared_ptr<ArenaBuffer>> ArenaHeap::Allocate(int64_t bytes) {
-  // Even nothing gets a page, so that no two spans start at one offset. What cannot fit anyway is not
-  // rounded up, which might overflow.
+  // Even nothing gets a page, so that no two spans start at one offset. What cannot fit anyway is
+  // not rounded up, which might overflow.
   const bool possible = bytes >= 0 && bytes <= mapping_->bytes();
-  const int64_t wanted = possible ? RoundUpToPages(std::max<int64_t>(bytes, 1) + layout_.skew_in_page)
-                                  : std::numeric_limits<int64_t>::max();
+  const int64_t wanted = possible
+                             ? RoundUpToPages(std::max<int64_t>(bytes, 1) + layout_.skew_in_page)
+                             : std::numeric_limits<int64_t>::max();
   Span span{0, wanted};
   {
     std::lock_guard lock(mutex_);
-    if (severed_) return Status(StatusCode::kShutDown, "the job's shared memory is gone: rueda was shut down");
+    if (severed_)
+      return Status(StatusCode::kShutDown, "the job's shared memory is gone: rueda was shut down");
     const auto fits = std::find_if(free_.begin(), free_.end(),
                                    [&](const Span& hole) { return hole.bytes >= wanted; });
     if (fits == free_.end()) {

@@ -1,8 +1,8 @@
 // Arena: the memory of one rank that its peers on the host map as well.
 //
-// A sparse sealed memfd without a name, sized once. The front holds control words, rings and staging
-// slots; the rest is a heap for buckets that are reduced in place. Peers trust each other (same
-// user), but a size or magic that does not fit is refused. docs/architecture.md, "Memory".
+// A sparse sealed memfd without a name, sized once. The front holds control words, rings and
+// staging slots; the rest is a heap for buckets that are reduced in place. Peers trust each other
+// (same user), but a size or magic that does not fit is refused. docs/architecture.md, "Memory".
 #pragma once
 
 #include <atomic>
@@ -54,8 +54,8 @@ class ArenaHeap : public std::enable_shared_from_this<ArenaHeap> {
   uint8_t* At(int64_t offset) const { return mapping_->base() + offset; }
 
   // Replaces every live span by a private copy at the same address, and the rest of the mapping by
-  // empty private memory, so that no peer can reach it any more and views outlive the epoch. Nothing
-  // can be allocated afterwards. Idempotent.
+  // empty private memory, so that no peer can reach it any more and views outlive the epoch.
+  // Nothing can be allocated afterwards. Idempotent.
   void Sever();
 
  private:

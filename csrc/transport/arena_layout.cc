@@ -5,14 +5,17 @@
 namespace rueda::transport {
 namespace {
 
-int64_t RoundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 
 ArenaLayout ArenaLayout::For(int rank, int size, int64_t arena_bytes) {
   ArenaLayout layout;
   layout.rings = kPageBytes;
-  layout.ring_stride = RoundUp(static_cast<int64_t>(sizeof(RingHeader)), kPageBytes) + kRingDataBytes;
+  layout.ring_stride =
+      RoundUp(static_cast<int64_t>(sizeof(RingHeader)), kPageBytes) + kRingDataBytes;
   layout.flags = layout.rings + layout.ring_stride * size;
   const int64_t skew = kSkewBytes * rank;
   layout.staging = layout.flags + kPageBytes + skew;

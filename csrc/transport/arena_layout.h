@@ -11,17 +11,18 @@ inline constexpr int64_t kStagingChunkBytes = int64_t{512} << 10;
 inline constexpr int64_t kStagingSlots = 8;
 
 // Offset that sets the staging and heap of one rank apart from its neighbour's, so that the same
-// element of different ranks never has the same low address bits: an odd number of pages and of cache
-// lines. Measured without it on AMD Zen 4: up to 7 times slower (docs/architecture.md, "Memory").
+// element of different ranks never has the same low address bits: an odd number of pages and of
+// cache lines. Measured without it on AMD Zen 4: up to 7 times slower (docs/architecture.md,
+// "Memory").
 inline constexpr int64_t kSkewBytes = 19 * kPageBytes + 17 * 64;
 
 struct ArenaLayout {
-  int64_t control = 0;   // one ControlPage
-  int64_t rings = 0;     // the inbox from each rank: ring_stride bytes apart
+  int64_t control = 0;  // one ControlPage
+  int64_t rings = 0;    // the inbox from each rank: ring_stride bytes apart
   int64_t ring_stride = 0;
-  int64_t flags = 0;     // one page of collective counters
-  int64_t staging = 0;   // kStagingSlots chunks, skewed by rank
-  int64_t heap = 0;      // page aligned
+  int64_t flags = 0;    // one page of collective counters
+  int64_t staging = 0;  // kStagingSlots chunks, skewed by rank
+  int64_t heap = 0;     // page aligned
   int64_t heap_end = 0;
   int64_t skew_in_page = 0;  // of every heap span, by rank
 

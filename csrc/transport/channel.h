@@ -17,8 +17,8 @@ class Channel {
  public:
   virtual ~Channel() = default;
 
-  // Takes as many of the bytes as fit now and says how many; 0 means try again when woken. kPeerLost
-  // once the peer's end is closed or gone.
+  // Takes as many of the bytes as fit now and says how many; 0 means try again when woken.
+  // kPeerLost once the peer's end is closed or gone.
   virtual Result<size_t> Send(const uint8_t* data, size_t bytes) = 0;
 
   // Fills as much of `data` as has arrived and says how much; 0 means nothing now. What the peer

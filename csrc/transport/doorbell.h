@@ -3,9 +3,9 @@
 // Protocol: the sleeper reads Sequence(), looks for work, and sleeps only if the sequence is still
 // the one it read. Whoever made work rings afterwards. Ringing costs one atomic add and one load
 // while nobody sleeps. Pairing: the ringer's fetch_add (sequentially consistent, hence release)
-// with the sleeper's sequence loads (acquire); the add before the load of sleeping_ against the store
-// of sleeping_ before the second load of sequence_ is Dekker's pattern, all sequentially consistent.
-// No fences: ThreadSanitizer does not model them.
+// with the sleeper's sequence loads (acquire); the add before the load of sleeping_ against the
+// store of sleeping_ before the second load of sequence_ is Dekker's pattern, all sequentially
+// consistent. No fences: ThreadSanitizer does not model them.
 #pragma once
 
 #include <atomic>

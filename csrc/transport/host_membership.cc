@@ -46,10 +46,11 @@ Status HostMembership::FailureOf(int rank) const {
       break;
   }
   if (!exited) return Status::Ok();
-  return Status(StatusCode::kPeerLost, topology_.Describe(rank) +
-                                           " died: its process ended without shutting down. Look at "
-                                           "what it wrote last, and at the kernel log if it was "
-                                           "killed for memory.")
+  return Status(StatusCode::kPeerLost,
+                topology_.Describe(rank) +
+                    " died: its process ended without shutting down. Look at "
+                    "what it wrote last, and at the kernel log if it was "
+                    "killed for memory.")
       .Blame(rank);
 }
 

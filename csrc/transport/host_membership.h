@@ -14,8 +14,8 @@ namespace rueda::transport {
 
 class HostMembership final : public Membership {
  public:
-  // `pages` are the control pages by rank and outlive the membership; `pidfds` are by rank, an invalid
-  // one is not watched (the own one, and all in tests whose ranks are threads).
+  // `pages` are the control pages by rank and outlive the membership; `pidfds` are by rank, an
+  // invalid one is not watched (the own one, and all in tests whose ranks are threads).
   static Result<std::unique_ptr<HostMembership>> Start(const Topology& topology,
                                                        std::vector<ControlPage*> pages,
                                                        std::vector<UniqueFd> pidfds);
@@ -37,8 +37,9 @@ class HostMembership final : public Membership {
 
   const Topology topology_;
   const std::vector<ControlPage*> pages_;
-  std::vector<std::atomic<bool>> exited_;  // by rank; release after, acquire before, reading its state
-  std::unique_ptr<PeerWatch> watch_;       // last: its thread uses what is above
+  std::vector<std::atomic<bool>>
+      exited_;                        // by rank; release after, acquire before, reading its state
+  std::unique_ptr<PeerWatch> watch_;  // last: its thread uses what is above
 };
 
 }  // namespace rueda::transport

@@ -11,18 +11,20 @@ class Membership {
  public:
   virtual ~Membership() = default;
 
-  // Ok, or the error that ended the epoch elsewhere: a peer died, or failed and says why. Cheap: asked
-  // on every round of the loop.
+  // Ok, or the error that ended the epoch elsewhere: a peer died, or failed and says why. Cheap:
+  // asked on every round of the loop.
   virtual Status Check() = 0;
 
-  // This rank touches no peer's memory from here on: it left in order, or its epoch ended with `why`.
+  // This rank touches no peer's memory from here on: it left in order, or its epoch ended with
+  // `why`.
   virtual void AnnounceLeft() = 0;
   virtual void AnnounceFailure(const Status& why) = 0;
 
   // True when no living peer can touch this rank's memory any more.
   virtual bool EveryoneGone() const = 0;
 
-  // In a forked child, where no thread but the caller exists: closes descriptors, touches nothing else.
+  // In a forked child, where no thread but the caller exists: closes descriptors, touches nothing
+  // else.
   virtual void AbandonInForkedChild() = 0;
 };
 

@@ -19,7 +19,8 @@ uint32_t LoadLength(const uint8_t* at) {
 
 Status MessageStream::Send(uint8_t type, std::span<const uint8_t> payload) {
   const auto length = static_cast<uint32_t>(payload.size());
-  for (int shift = 0; shift < 32; shift += 8) outgoing_.push_back(static_cast<uint8_t>(length >> shift));
+  for (int shift = 0; shift < 32; shift += 8)
+    outgoing_.push_back(static_cast<uint8_t>(length >> shift));
   outgoing_.push_back(type);
   outgoing_.insert(outgoing_.end(), payload.begin(), payload.end());
   return Flush().status();
@@ -69,7 +70,8 @@ Result<std::optional<Message>> MessageStream::Receive() {
       wanted = std::max(wanted, kHeaderBytes + LoadLength(incoming_.data()) - filled_);
     }
     if (incoming_.size() < filled_ + wanted) incoming_.resize(filled_ + wanted);
-    Result<size_t> received = channel_->Receive(incoming_.data() + filled_, incoming_.size() - filled_);
+    Result<size_t> received =
+        channel_->Receive(incoming_.data() + filled_, incoming_.size() - filled_);
     if (!received.ok()) return received.status();
     if (*received == 0) return std::optional<Message>();
     held_ = false;

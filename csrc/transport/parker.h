@@ -14,7 +14,8 @@ class Parker {
 
   // Read before looking for work, handed to Park when there was none. The driving thread.
   virtual uint32_t Sequence() const = 0;
-  // Sleeps until there may be work: Unpark since `seen`, peers' bytes, the deadline. May return early.
+  // Sleeps until there may be work: Unpark since `seen`, peers' bytes, the deadline. May return
+  // early.
   virtual void Park(uint32_t seen, TimePoint deadline) = 0;
   // Any thread.
   virtual void Unpark() = 0;

@@ -30,8 +30,8 @@ PeerWatch::~PeerWatch() {
 void PeerWatch::AbandonInForkedChild() {
   pidfds_.clear();
   stop_.reset();
-  // The handle names a thread of the parent. Neither join nor detach is possible here, and a joinable
-  // std::thread must not be destroyed: it is moved to where nobody destroys it.
+  // The handle names a thread of the parent. Neither join nor detach is possible here, and a
+  // joinable std::thread must not be destroyed: it is moved to where nobody destroys it.
   if (thread_.joinable()) new std::thread(std::move(thread_));
 }
 

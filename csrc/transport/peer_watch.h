@@ -1,8 +1,8 @@
 // PeerWatch: learns at once that a peer's process ended.
 //
-// A thread that sleeps in poll(2) on the peers' pidfds, because the engine's thread sleeps on a futex
-// and nobody can sleep on both. A pidfd tells the death of the process itself: a socket stays open as
-// long as a forked child (a DataLoader worker) holds a copy.
+// A thread that sleeps in poll(2) on the peers' pidfds, because the engine's thread sleeps on a
+// futex and nobody can sleep on both. A pidfd tells the death of the process itself: a socket stays
+// open as long as a forked child (a DataLoader worker) holds a copy.
 #pragma once
 
 #include <functional>

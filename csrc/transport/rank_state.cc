@@ -18,7 +18,8 @@ size_t LongestStart(const std::string& text, size_t limit) {
 
 Status RankState::failure() const {
   const size_t bytes = std::min<size_t>(text_bytes_, kTextBytes);
-  return Status(static_cast<StatusCode>(code_), std::string(text_.data(), bytes)).Blame(blamed_rank_);
+  return Status(static_cast<StatusCode>(code_), std::string(text_.data(), bytes))
+      .Blame(blamed_rank_);
 }
 
 void RankState::SetFailed(const Status& why) {

@@ -1,7 +1,7 @@
 // RankState: what a rank tells the peers that map its arena about its own end.
 //
-// Deaths are known by pidfd; this tells an orderly exit from a death, and a victim from the cause: a
-// rank whose epoch ended with an error leaves that error here, so that all peers report the same.
+// Deaths are known by pidfd; this tells an orderly exit from a death, and a victim from the cause:
+// a rank whose epoch ended with an error leaves that error here, so that all peers report the same.
 #pragma once
 
 #include <array>

@@ -31,7 +31,10 @@ ShmChannel::Ring RingAt(uint8_t* base, const ArenaLayout& layout, int from) {
 }
 
 ShmChannel::ShmChannel(Ring outgoing, Ring incoming, Doorbell* peer_doorbell, int peer_rank)
-    : outgoing_(outgoing), incoming_(incoming), peer_doorbell_(peer_doorbell), peer_rank_(peer_rank) {}
+    : outgoing_(outgoing),
+      incoming_(incoming),
+      peer_doorbell_(peer_doorbell),
+      peer_rank_(peer_rank) {}
 
 Status ShmChannel::PeerClosed() const {
   return Status(StatusCode::kPeerLost, "rank " + std::to_string(peer_rank_) + " closed its channel")

@@ -12,12 +12,12 @@ namespace rueda::transport {
 
 // One direction: single producer, single consumer. Zeroed memory is an empty open ring; the data
 // follow on the next page. head and tail count bytes and never wrap in practice (2^64).
-// Pairing: the writer's store of head with the reader's load (bytes), the reader's store of tail with
-// the writer's load (room). writer_waits and tail follow Dekker's pattern: see Doorbell.
+// Pairing: the writer's store of head with the reader's load (bytes), the reader's store of tail
+// with the writer's load (room). writer_waits and tail follow Dekker's pattern: see Doorbell.
 struct RingHeader {
-  alignas(128) std::atomic<uint64_t> head;    // written by the writer
+  alignas(128) std::atomic<uint64_t> head;  // written by the writer
   std::atomic<uint32_t> writer_closed;
-  alignas(128) std::atomic<uint64_t> tail;    // written by the reader
+  alignas(128) std::atomic<uint64_t> tail;  // written by the reader
   std::atomic<uint32_t> reader_closed;
   alignas(128) std::atomic<uint32_t> writer_waits;  // set by the writer, cleared by the reader
 };
@@ -29,7 +29,8 @@ class ShmChannel final : public Channel {
     uint8_t* data = nullptr;
   };
 
-  // `peer_doorbell` is rung when bytes or room appear for the peer. All memory outlives the channel.
+  // `peer_doorbell` is rung when bytes or room appear for the peer. All memory outlives the
+  // channel.
   ShmChannel(Ring outgoing, Ring incoming, Doorbell* peer_doorbell, int peer_rank);
   ~ShmChannel() override { Close(); }
 

@@ -13,7 +13,8 @@ static_assert(sizeof(sigset_t) <= 128);
 SignalsBlocked::SignalsBlocked() {
   sigset_t all;
   sigfillset(&all);
-  // What a thread does to itself: blocked, it would end the process without a word from its handlers.
+  // What a thread does to itself: blocked, it would end the process without a word from its
+  // handlers.
   for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, fault);
   pthread_sigmask(SIG_SETMASK, &all, new (saved_) sigset_t);
 }

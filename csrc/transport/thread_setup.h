@@ -5,8 +5,8 @@
 
 namespace rueda::transport {
 
-// Blocks all signals but faults until destroyed: threads started meanwhile inherit that, so the application's
-// handlers (Ctrl-C) always run on the application's threads.
+// Blocks all signals but faults until destroyed: threads started meanwhile inherit that, so the
+// application's handlers (Ctrl-C) always run on the application's threads.
 class SignalsBlocked {
  public:
   SignalsBlocked();
@@ -18,8 +18,8 @@ class SignalsBlocked {
   alignas(8) unsigned char saved_[128];
 };
 
-// Names the calling thread for debuggers and top (at most 15 characters are kept) and lets its timed
-// sleeps be exact to a microsecond instead of the default 50.
+// Names the calling thread for debuggers and top (at most 15 characters are kept) and lets its
+// timed sleeps be exact to a microsecond instead of the default 50.
 void NameThisThread(const std::string& name);
 
 }  // namespace rueda::transport

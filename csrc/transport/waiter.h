@@ -1,9 +1,10 @@
 // Waiter: how long to spin, when to yield, when to sleep. The one wait policy of rueda.
 //
 // About 50 pauses catch a running peer; up to 64 yields serve ranks that share a core (6 us for a
-// synchronous 4 KiB call where sleeping at once took 111); then the parker. Beside CPU-bound threads
-// a yield costs whole scheduler ticks, so one that took over 500 us switches yields off for the next
-// 64 waits, doubling while that repeats and forgotten once a yield is fast again. docs/architecture.md, "Waiting" has the table.
+// synchronous 4 KiB call where sleeping at once took 111); then the parker. Beside CPU-bound
+// threads a yield costs whole scheduler ticks, so one that took over 500 us switches yields off for
+// the next 64 waits, doubling while that repeats and forgotten once a yield is fast again.
+// docs/architecture.md, "Waiting" has the table.
 #pragma once
 
 #include <cstdint>

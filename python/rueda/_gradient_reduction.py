@@ -72,10 +72,9 @@ class Recipe:
         return GradientReduction(self, _context.next_name(self.family), parameters)
 
     def named(self, parameters: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
-        """Return those that gradients are computed for, with their names."""
+        """Return all with their names; frozen ones are left out by the reducer until thawed."""
         numbered = [f"parameter.{i}" for i in range(len(self.names), len(parameters))]
-        pairs = zip([*self.names, *numbered], parameters, strict=True)
-        return [(name, parameter) for name, parameter in pairs if parameter.requires_grad]
+        return list(zip([*self.names, *numbered], parameters, strict=True))
 
 
 class GradientReduction:

@@ -97,7 +97,7 @@ class ProgramMaker {
       }
     }
     Operation now = operation;
-    if (now.kind == OpKind::kAllreduce && OneIn(25)) {
+    if (now.kind == OpKind::kAllreduce && size_ > 1 && OneIn(25)) {
       now.odd_rank = static_cast<int>(random_() % static_cast<uint64_t>(size_));
     }
     return now;

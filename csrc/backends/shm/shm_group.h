@@ -9,9 +9,9 @@
 
 namespace rueda::backends {
 
-// One member's progress through the units that the group runs, counted over the whole epoch. Written
-// by its owner (release) and read by the others (acquire): what a count promises happened before it.
-// Zeroed memory is a member that has done nothing.
+// One member's progress through the units that the group runs, counted over the whole epoch.
+// Written by its owner (release) and read by the others (acquire): what a count promises happened
+// before it. Zeroed memory is a member that has done nothing.
 struct alignas(128) ShmCounters {
   std::atomic<uint64_t> packed;    // its contribution lies in its staging memory
   std::atomic<uint64_t> reduced;   // its slice of the sum is written

@@ -43,7 +43,8 @@ int64_t ShmPlan::BytesOf(int64_t unit) const {
 ShmPlan PlanShm(const Bucket& bucket, int size) {
   ShmPlan plan;
   const auto element = static_cast<int64_t>(SizeOf(bucket.dtype));
-  for (int64_t count : bucket.counts) plan.total_bytes = std::max(plan.total_bytes, count * element);
+  for (int64_t count : bucket.counts)
+    plan.total_bytes = std::max(plan.total_bytes, count * element);
   plan.scheme = SchemeOf(bucket, size, plan.total_bytes);
   plan.unit_bytes = UnitBytesOf(plan.scheme, size, plan.total_bytes);
   plan.units = bucket.kind == OpKind::kBarrier

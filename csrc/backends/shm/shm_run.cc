@@ -61,8 +61,8 @@ bool ShmRun::Pack() {
 
 bool ShmRun::Consume() {
   if (consumed_ == packed_) return false;
-  // In place there is nothing to wait for: agreement proved that all contributions are complete (I2).
-  // A broadcast waits for its root alone.
+  // In place there is nothing to wait for: agreement proved that all contributions are complete
+  // (I2). A broadcast waits for its root alone.
   if (plan_.scheme == ShmScheme::kFromRoot) {
     const auto& root = group_->members[static_cast<size_t>(bucket_->root)];
     if (root.counters->packed.load(std::memory_order_acquire) <= Global(consumed_)) return false;
@@ -198,7 +198,8 @@ std::vector<int> ShmRun::WaitsFor() const {
   for (int member = 0; member < group_->size(); ++member) {
     const ShmCounters& other = *group_->members[static_cast<size_t>(member)].counters;
     if (other.packed.load(std::memory_order_acquire) < own.packed.load(std::memory_order_relaxed) ||
-        other.reduced.load(std::memory_order_acquire) < own.reduced.load(std::memory_order_relaxed)) {
+        other.reduced.load(std::memory_order_acquire) <
+            own.reduced.load(std::memory_order_relaxed)) {
       behind.push_back(member);
     }
   }

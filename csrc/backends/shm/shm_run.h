@@ -4,7 +4,8 @@
 //   pack    copy this rank's part into its staging memory             -> packed
 //   consume reduce or copy what the others packed                     -> reduced
 //   finish  copy the slices that the others reduced; in place: wait   -> released
-// Units overlap: while one waits for peers the next is packed. Small units skip the last stage's wait.
+// Units overlap: while one waits for peers the next is packed. Small units skip the last stage's
+// wait.
 #pragma once
 
 #include <array>
@@ -67,7 +68,7 @@ class ShmRun final : public Run {
   ShmPlan plan_;
   device::ReduceSpec spec_;
   uint64_t first_ = 0;  // number of the bucket's first unit in the epoch
-  int64_t packed_ = 0, consumed_ = 0, finished_ = 0;  // units of this bucket, by this rank
+  int64_t packed_ = 0, consumed_ = 0, finished_ = 0;    // units of this bucket, by this rank
   std::array<StagingRing::Place, kInFlight> places_{};  // by unit % kInFlight
   int64_t placed_ = 0;
   collectives::PieceCursor input_, output_;

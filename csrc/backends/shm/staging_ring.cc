@@ -13,8 +13,8 @@ StagingRing::Place StagingRing::Next(int64_t bytes) {
   if (padded > left) position_ += left;  // no unit wraps around
   const int64_t start = position_;
   position_ += padded;
-  // Position p lies where p - bytes_ lay: every unit that starts before that is overwritten. Units too
-  // old to be remembered count as overwritten as well.
+  // Position p lies where p - bytes_ lay: every unit that starts before that is overwritten. Units
+  // too old to be remembered count as overwritten as well.
   while (overwritten_ < placed_ && (placed_ - overwritten_ >= kRemembered ||
                                     starts_[overwritten_ % kRemembered] < position_ - bytes_)) {
     ++overwritten_;

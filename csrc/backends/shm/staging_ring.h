@@ -1,8 +1,8 @@
 // StagingRing: where in the staging memory each unit goes, and when that memory is free again.
 //
 // Pure: every member places the same units in the same order, so all agree without a word. Small
-// units walk through the whole ring instead of reusing the same lines at once: re-writing a line that
-// a peer has just read costs 7-10 ns, and rotating made 64 KiB 2.7 times faster.
+// units walk through the whole ring instead of reusing the same lines at once: re-writing a line
+// that a peer has just read costs 7-10 ns, and rotating made 64 KiB 2.7 times faster.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ class StagingRing {
   const int64_t bytes_;
   int64_t position_ = 0;  // counts up for ever; modulo bytes_ it is the offset
   uint64_t placed_ = 0;
-  uint64_t overwritten_ = 0;  // units whose memory was given out again
+  uint64_t overwritten_ = 0;                   // units whose memory was given out again
   std::array<int64_t, kRemembered> starts_{};  // position of unit u, at u % kRemembered
 };
 
