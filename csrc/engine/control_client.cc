@@ -16,7 +16,8 @@ class ControlClient final : public ControlRoad {
   ControlClient(const EngineParts& parts, std::unique_ptr<transport::Channel> channel)
       : topology_(parts.topology), stream_(std::move(channel), control::kMaxMessageBytes) {
     // A connection that is gone already shows in the first Poll.
-    if (parts.control_needs_hello) (void)stream_.Send(static_cast<uint8_t>(MessageType::kHello), {});
+    if (parts.control_needs_hello)
+      (void)stream_.Send(static_cast<uint8_t>(MessageType::kHello), {});
   }
 
   Status Offer(const control::Batch& batch) override {
@@ -88,9 +89,9 @@ class ControlClient final : public ControlRoad {
       }
       case MessageType::kFarewell: {
         const std::string reason(message.payload.begin(), message.payload.end());
-        closed_ = Status(StatusCode::kPeerLeft,
-                         topology_.Describe(0) + " left before offering it" +
-                             (reason.empty() ? std::string() : ": " + reason));
+        closed_ =
+            Status(StatusCode::kPeerLeft, topology_.Describe(0) + " left before offering it" +
+                                              (reason.empty() ? std::string() : ": " + reason));
         closed_->Blame(0);
         return Status::Ok();
       }
@@ -100,7 +101,8 @@ class ControlClient final : public ControlRoad {
       case MessageType::kHello:
         break;
     }
-    return {StatusCode::kCorrupt, "a control message of unknown type " + std::to_string(message.type)};
+    return {StatusCode::kCorrupt,
+            "a control message of unknown type " + std::to_string(message.type)};
   }
 
   Status Explain(Status status) const {
@@ -127,7 +129,8 @@ std::vector<uint8_t> EncodeFailure(const Status& why) {
   std::vector<uint8_t> payload;
   for (const int value : {static_cast<int>(why.code()), why.blamed_rank()}) {
     const auto bits = static_cast<uint32_t>(value);
-    for (int shift = 0; shift < 32; shift += 8) payload.push_back(static_cast<uint8_t>(bits >> shift));
+    for (int shift = 0; shift < 32; shift += 8)
+      payload.push_back(static_cast<uint8_t>(bits >> shift));
   }
   const std::string_view words = control::Clip(why.message(), kMaxLastWords);
   payload.insert(payload.end(), words.begin(), words.end());

@@ -31,8 +31,8 @@ class ControlHost final : public ControlRoad {
     clients_.resize(channels.size());
     for (size_t rank = 0; rank < channels.size(); ++rank) {
       if (channels[rank] == nullptr) continue;
-      clients_[rank].stream = std::make_unique<transport::MessageStream>(
-          std::move(channels[rank]), control::kMaxMessageBytes);
+      clients_[rank].stream = std::make_unique<transport::MessageStream>(std::move(channels[rank]),
+                                                                         control::kMaxMessageBytes);
       if (parts.control_needs_hello) clients_[rank].stream->HoldUntilHeard();
     }
   }
@@ -87,7 +87,8 @@ class ControlHost final : public ControlRoad {
         why.ok() ? std::vector<uint8_t>(words.begin(), words.end()) : EncodeFailure(why);
     for (Client& client : clients_) {
       if (!client.reachable()) continue;
-      (void)client.stream->Send(static_cast<uint8_t>(type), payload);  // who is gone needs no farewell
+      (void)client.stream->Send(static_cast<uint8_t>(type),
+                                payload);  // who is gone needs no farewell
       client.stream->Close();
     }
   }
@@ -184,8 +185,8 @@ class ControlHost final : public ControlRoad {
 
 }  // namespace
 
-std::unique_ptr<ControlRoad> MakeControlHost(const EngineParts& parts,
-                                             std::vector<std::unique_ptr<transport::Channel>> channels) {
+std::unique_ptr<ControlRoad> MakeControlHost(
+    const EngineParts& parts, std::vector<std::unique_ptr<transport::Channel>> channels) {
   return std::make_unique<ControlHost>(parts, std::move(channels));
 }
 

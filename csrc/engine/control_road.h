@@ -23,8 +23,8 @@ enum class MessageType : uint8_t {
   kHello = 5,     // client to host, first on a connection that was used before: it is free now
 };
 
-// Longer reasons and errors are cut: what is said last is sent into a channel that closes right after,
-// and must fit it whole.
+// Longer reasons and errors are cut: what is said last is sent into a channel that closes right
+// after, and must fit it whole.
 inline constexpr size_t kMaxLastWords = 16384;
 
 class ControlRoad {
@@ -34,7 +34,8 @@ class ControlRoad {
   // Sends this rank's offers; what does not fit now is sent by Poll.
   virtual Status Offer(const control::Batch& batch) = 0;
 
-  // Moves messages both ways and decides what is ready; true if anything moved. An error ends the epoch.
+  // Moves messages both ways and decides what is ready; true if anything moved. An error ends the
+  // epoch.
   virtual Result<bool> Poll() = 0;
 
   // The next frame to run, in order.
@@ -54,8 +55,8 @@ class ControlRoad {
 };
 
 // Takes the channels over. Clock and log outlive the road.
-std::unique_ptr<ControlRoad> MakeControlHost(const EngineParts& parts,
-                                             std::vector<std::unique_ptr<transport::Channel>> channels);
+std::unique_ptr<ControlRoad> MakeControlHost(
+    const EngineParts& parts, std::vector<std::unique_ptr<transport::Channel>> channels);
 std::unique_ptr<ControlRoad> MakeControlClient(const EngineParts& parts,
                                                std::unique_ptr<transport::Channel> channel);
 

@@ -17,15 +17,16 @@
 
 namespace rueda::engine {
 
-// One thing to do. `request->tensors[i]` is `buffers.inputs[i]` before and `buffers.outputs[i]` after;
-// an output may be its input. An allgather has no outputs: its ticket owns the result. The pointers
-// stay valid until the ticket is done; keep_alive is dropped by the engine right after, without the
-// GIL, so it must not own Python objects.
+// One thing to do. `request->tensors[i]` is `buffers.inputs[i]` before and `buffers.outputs[i]`
+// after; an output may be its input. An allgather has no outputs: its ticket owns the result. The
+// pointers stay valid until the ticket is done; keep_alive is dropped by the engine right after,
+// without the GIL, so it must not own Python objects.
 struct Submission {
   std::shared_ptr<const control::Request> request;
   BucketBuffers buffers;
   std::shared_ptr<const void> keep_alive;
-  // Somebody waits for it, or it is a full bucket: offer it at once instead of lingering for company.
+  // Somebody waits for it, or it is a full bucket: offer it at once instead of lingering for
+  // company.
   bool urgent = false;
 };
 
@@ -49,8 +50,9 @@ class Engine {
   // Memory that peers map, for buckets reduced in place; kUnsupported when this epoch has none.
   Result<std::shared_ptr<transport::ArenaBuffer>> Allocate(int64_t bytes);
 
-  // Leaves the job: tells the peers why ("" for an ordinary shutdown), completes every ticket, joins
-  // the thread. Idempotent; bounded by a deadline. Nothing of this epoch is left afterwards (I5).
+  // Leaves the job: tells the peers why ("" for an ordinary shutdown), completes every ticket,
+  // joins the thread. Idempotent; bounded by a deadline. Nothing of this epoch is left afterwards
+  // (I5).
   void Stop(const std::string& reason = {});
 
   // Closes descriptors and forgets the engine thread in a forked child, where it does not exist.

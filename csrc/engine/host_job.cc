@@ -89,8 +89,8 @@ std::vector<std::unique_ptr<transport::Channel>> ControlChannels(const HostView&
   return channels;
 }
 
-// Keeps a forked child from writing into the job: its peers' memory is gone, and its own is a private
-// copy-on-write view, so that gradients can be read there.
+// Keeps a forked child from writing into the job: its peers' memory is gone, and its own is a
+// private copy-on-write view, so that gradients can be read there.
 std::function<void()> IsolateForkedChild(std::shared_ptr<transport::UniqueFd> own_file,
                                          std::shared_ptr<ArenaMapping> own) {
   return [file = std::move(own_file), own = std::move(own)] {
@@ -103,8 +103,7 @@ std::function<void()> IsolateForkedChild(std::shared_ptr<transport::UniqueFd> ow
 }  // namespace
 
 Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& config,
-                                   ArenaMappings mappings,
-                                   std::vector<transport::UniqueFd> pidfds,
+                                   ArenaMappings mappings, std::vector<transport::UniqueFd> pidfds,
                                    std::vector<transport::UniqueFd> streams, Log log) {
   EngineParts parts;
   parts.topology = topology;
@@ -128,8 +127,7 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
 
   std::vector<transport::ControlPage*> pages;
   for (int rank = 0; rank < topology.size; ++rank) pages.push_back(view.page(rank));
-  auto membership =
-      transport::HostMembership::Start(topology, std::move(pages), std::move(pidfds));
+  auto membership = transport::HostMembership::Start(topology, std::move(pages), std::move(pidfds));
   if (!membership.ok()) return membership.status();
   parts.membership = std::move(*membership);
   return parts;

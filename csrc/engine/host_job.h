@@ -21,8 +21,7 @@ using ArenaMappings = std::vector<std::shared_ptr<transport::ArenaMapping>>;  //
 // The parts of one rank's engine over mapped arenas; streams and pidfds are taken over. Tests whose
 // ranks are threads hand the same mappings to all of them.
 Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& config,
-                                   ArenaMappings mappings,
-                                   std::vector<transport::UniqueFd> pidfds,
+                                   ArenaMappings mappings, std::vector<transport::UniqueFd> pidfds,
                                    std::vector<transport::UniqueFd> streams, Log log);
 
 // Maps the arenas, composes and starts.

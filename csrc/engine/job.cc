@@ -37,7 +37,8 @@ Result<Sockets> AdoptSockets(std::vector<transport::UniqueFd> sockets) {
   std::vector<std::function<void()>> closers;
   for (size_t rank = 0; rank < sockets.size(); ++rank) {
     if (!sockets[rank].valid()) continue;
-    auto channel = transport::SocketChannel::Adopt(std::move(sockets[rank]), static_cast<int>(rank));
+    auto channel =
+        transport::SocketChannel::Adopt(std::move(sockets[rank]), static_cast<int>(rank));
     if (!channel.ok()) return channel.status();
     closers.push_back((*channel)->ForkCloser());
     adopted.channels[rank] = std::move(*channel);

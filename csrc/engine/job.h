@@ -30,8 +30,8 @@ struct JobLinks {
 JobLinks TakeOver(const std::vector<int>& arenas, const std::vector<int>& pidfds,
                   const std::vector<int>& streams, const std::vector<int>& control);
 
-// The file of this rank's arena, for the bootstrap to pass on. Its size is what the configuration says,
-// else the machine's memory: address space, of which touched pages alone are used.
+// The file of this rank's arena, for the bootstrap to pass on. Its size is what the configuration
+// says, else the machine's memory: address space, of which touched pages alone are used.
 Result<transport::UniqueFd> CreateArena(const Config& config, int size);
 
 Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config& config,

@@ -8,9 +8,10 @@ namespace rueda::engine {
 Result<std::unique_ptr<Engine>> StartSocketJob(const Topology& topology, const Config& config,
                                                JobLinks links, Log log) {
   if (config.backend == "shm") {
-    return Status(StatusCode::kUnsupported,
-                  "RUEDA_BACKEND=shm needs all ranks on one host, but these met over a network; use "
-                  "RUEDA_BACKEND=gloo or auto");
+    return Status(
+        StatusCode::kUnsupported,
+        "RUEDA_BACKEND=shm needs all ranks on one host, but these met over a network; use "
+        "RUEDA_BACKEND=gloo or auto");
   }
   EngineParts parts;
   parts.topology = topology;

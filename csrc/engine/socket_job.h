@@ -12,8 +12,8 @@
 
 namespace rueda::engine {
 
-// kUnsupported if the configuration asks for a backend that needs shared memory. Deaths are known by
-// closed connections; the ranks share no memory, so buckets are private.
+// kUnsupported if the configuration asks for a backend that needs shared memory. Deaths are known
+// by closed connections; the ranks share no memory, so buckets are private.
 Result<std::unique_ptr<Engine>> StartSocketJob(const Topology& topology, const Config& config,
                                                JobLinks links, Log log);
 

@@ -10,8 +10,7 @@ TensorView Work::AllocateResult(size_t tensor, const Bucket& bucket,
                                 const control::Response& response) {
   results.resize(submission.request->tensors.size());
   OwnedResult& result = results[tensor];
-  const int64_t count =
-      std::accumulate(bucket.counts.begin(), bucket.counts.end(), int64_t{0});
+  const int64_t count = std::accumulate(bucket.counts.begin(), bucket.counts.end(), int64_t{0});
   result.bytes = count * static_cast<int64_t>(SizeOf(bucket.dtype));
   // Not zeroed: the gather writes every byte.
   result.data = std::shared_ptr<uint8_t[]>(new uint8_t[static_cast<size_t>(result.bytes)]);
@@ -26,8 +25,9 @@ Result<TicketPtr> SubmissionTable::Add(Submission submission) {
   auto [slot, added] = in_flight_.try_emplace(name);
   if (!added) {
     return Status(StatusCode::kDuplicateName,
-                  "'" + name + "' is already in flight on this rank: wait for it first, or give the "
-                  "second one another name");
+                  "'" + name +
+                      "' is already in flight on this rank: wait for it first, or give the "
+                      "second one another name");
   }
   slot->second = std::make_unique<Work>();
   Work* work = slot->second.get();

@@ -22,8 +22,7 @@ struct Work {
   std::vector<OwnedResult> results;  // by tensor, for operations whose results the engine allocates
 
   // Memory for the gathered `tensor`, owned by the result.
-  TensorView AllocateResult(size_t tensor, const Bucket& bucket,
-                            const control::Response& response);
+  TensorView AllocateResult(size_t tensor, const Bucket& bucket, const control::Response& response);
 };
 
 class SubmissionTable {

@@ -14,11 +14,11 @@ Ticket::Wake Ticket::Wait(Duration slice) {
   while (!waiter.Step()) {
     if (done()) return Wake::kDone;
   }
-  const TimePoint deadline =
-      slice == Duration::zero() ? kNever : SteadyClock().Now() + slice;
+  const TimePoint deadline = slice == Duration::zero() ? kNever : SteadyClock().Now() + slice;
   while (true) {
     uint32_t seen = kPending;
-    // The one who sleeps says so; Complete wakes only if somebody did. On failure `seen` is the state.
+    // The one who sleeps says so; Complete wakes only if somebody did. On failure `seen` is the
+    // state.
     if (!state_.compare_exchange_strong(seen, kPendingWithSleepers, std::memory_order_acq_rel,
                                         std::memory_order_acquire) &&
         seen == kDone) {
@@ -26,7 +26,8 @@ Ticket::Wake Ticket::Wait(Duration slice) {
     }
     const int error = transport::FutexWait(&state_, kPendingWithSleepers, deadline);
     if (done()) return Wake::kDone;
-    if (error == ETIMEDOUT || (error == EINTR && slice != Duration::zero())) return Wake::kInterrupted;
+    if (error == ETIMEDOUT || (error == EINTR && slice != Duration::zero()))
+      return Wake::kInterrupted;
   }
 }
 

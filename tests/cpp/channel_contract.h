@@ -95,7 +95,8 @@ inline void WhatWasSentBeforeACloseArrives(MakeLink make) {
   const Deadline deadline("bytes before a close");
   const bool destroyed = GENERATE(false, true);
   // A full TCP connection that is destroyed with bytes unread drops what it still had to send.
-  const auto [full, unread] = GENERATE(table<bool, bool>({{false, false}, {true, false}, {false, true}}));
+  const auto [full, unread] =
+      GENERATE(table<bool, bool>({{false, false}, {true, false}, {false, true}}));
   CAPTURE(destroyed, full, unread);
   ChannelLink link = make();
   ByteSource ignored(4, unread ? 500 : 0);
@@ -205,33 +206,33 @@ inline void OneThreadSendsWhileAnotherReceives(MakeLink make) {
   for (const std::string& one : wrong) CHECK(one == "");
 }
 
-#define RUEDA_CHANNEL_CONTRACT(name, make)                                                       \
-  TEST_CASE(name ": delivers bytes in order, whatever the chunks", "[channel]") {                \
-    ::rueda::testing::DeliversInOrderWhateverTheChunks(make);                                    \
-  }                                                                                              \
-  TEST_CASE(name ": a full one takes nothing until there is room, which wakes", "[channel]") {   \
-    ::rueda::testing::AFullChannelTakesNothingUntilThereIsRoom(make);                            \
-  }                                                                                              \
-  TEST_CASE(name ": arriving bytes wake the receiver", "[channel]") {                            \
-    ::rueda::testing::ArrivingBytesWakeTheReceiver(make);                                        \
-  }                                                                                              \
-  TEST_CASE(name ": what was sent before a close arrives, then the loss", "[channel]") {         \
-    ::rueda::testing::WhatWasSentBeforeACloseArrives(make);                                      \
-  }                                                                                              \
-  TEST_CASE(name ": sending after a close is a loss, receiving still works", "[channel]") {      \
-    ::rueda::testing::SendingAfterAnyCloseIsALoss(make);                                         \
-  }                                                                                              \
-  TEST_CASE(name ": a full one that is closed wakes and fails its sender", "[channel]") {        \
-    ::rueda::testing::AFullChannelThatIsClosedFailsTheSender(make);                              \
-  }                                                                                              \
-  TEST_CASE(name ": calls for no bytes do nothing", "[channel]") {                               \
-    ::rueda::testing::CallsForNoBytesDoNothing(make);                                            \
-  }                                                                                              \
-  TEST_CASE(name ": moves megabytes both ways at once", "[channel]") {                           \
-    ::rueda::testing::BothWaysAtOnceFromTwoThreads(make);                                        \
-  }                                                                                              \
-  TEST_CASE(name ": one thread sends while another receives", "[channel]") {                     \
-    ::rueda::testing::OneThreadSendsWhileAnotherReceives(make);                                  \
+#define RUEDA_CHANNEL_CONTRACT(name, make)                                                     \
+  TEST_CASE(name ": delivers bytes in order, whatever the chunks", "[channel]") {              \
+    ::rueda::testing::DeliversInOrderWhateverTheChunks(make);                                  \
+  }                                                                                            \
+  TEST_CASE(name ": a full one takes nothing until there is room, which wakes", "[channel]") { \
+    ::rueda::testing::AFullChannelTakesNothingUntilThereIsRoom(make);                          \
+  }                                                                                            \
+  TEST_CASE(name ": arriving bytes wake the receiver", "[channel]") {                          \
+    ::rueda::testing::ArrivingBytesWakeTheReceiver(make);                                      \
+  }                                                                                            \
+  TEST_CASE(name ": what was sent before a close arrives, then the loss", "[channel]") {       \
+    ::rueda::testing::WhatWasSentBeforeACloseArrives(make);                                    \
+  }                                                                                            \
+  TEST_CASE(name ": sending after a close is a loss, receiving still works", "[channel]") {    \
+    ::rueda::testing::SendingAfterAnyCloseIsALoss(make);                                       \
+  }                                                                                            \
+  TEST_CASE(name ": a full one that is closed wakes and fails its sender", "[channel]") {      \
+    ::rueda::testing::AFullChannelThatIsClosedFailsTheSender(make);                            \
+  }                                                                                            \
+  TEST_CASE(name ": calls for no bytes do nothing", "[channel]") {                             \
+    ::rueda::testing::CallsForNoBytesDoNothing(make);                                          \
+  }                                                                                            \
+  TEST_CASE(name ": moves megabytes both ways at once", "[channel]") {                         \
+    ::rueda::testing::BothWaysAtOnceFromTwoThreads(make);                                      \
+  }                                                                                            \
+  TEST_CASE(name ": one thread sends while another receives", "[channel]") {                   \
+    ::rueda::testing::OneThreadSendsWhileAnotherReceives(make);                                \
   }
 
 }  // namespace rueda::testing

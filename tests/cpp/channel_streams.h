@@ -104,8 +104,8 @@ class ByteSink {
   std::vector<uint8_t> bytes_;
 };
 
-// Sends until the channel takes nothing, or the source is empty. Large and single bytes, so that the
-// last gap is filled too.
+// Sends until the channel takes nothing, or the source is empty. Large and single bytes, so that
+// the last gap is filled too.
 inline void FillUp(ByteSource& source, transport::Channel& channel) {
   for (const size_t most : {size_t{70'000}, size_t{1}}) {
     Result<size_t> sent = size_t{1};

@@ -35,8 +35,7 @@ void CheckRefused(const OptionInfo& option, const std::string& text) {
   CAPTURE(option.name, text);
   const Status refusal = Refusal(option.name, text);
   CHECK(refusal.code() == StatusCode::kInvalidArgument);
-  CHECK_THAT(refusal.message(), Catch::Contains(option.name) &&
-                                    Catch::Contains("'" + text + "'") &&
+  CHECK_THAT(refusal.message(), Catch::Contains(option.name) && Catch::Contains("'" + text + "'") &&
                                     Catch::Contains(option.kind) && Catch::Contains(option.range));
 }
 
@@ -109,8 +108,9 @@ TEST_CASE("numbers are accepted up to their bounds and not beyond", "[config]") 
 }
 
 TEST_CASE("text that is no number is refused", "[config]") {
-  const std::vector<std::string> texts{"",  " ",   "x",     "1x",  "1 ",   " 1",  "+1",
-                                       "1e", "0x10", "1,5", "nan", "inf", "--1", "99999999999999999999"};
+  const std::vector<std::string> texts{
+      "",   " ",    "x",   "1x",  "1 ",  " 1",  "+1",
+      "1e", "0x10", "1,5", "nan", "inf", "--1", "99999999999999999999"};
   for (const OptionInfo& option : ListOptions()) {
     if (option.kind == "text" || option.kind == "choice") continue;
     for (const std::string& text : texts) CheckRefused(option, text);
@@ -134,8 +134,8 @@ TEST_CASE("bytes may have a unit", "[config]") {
   const auto bytes = [](const std::string& text) {
     return Parsed("RUEDA_FUSION_THRESHOLD", text).fusion_threshold;
   };
-  for (const std::string text : {"25MiB", "25 MiB", "25mib", "25MB", "25 mb", "25m", "25M", "26214400",
-                                 "26214400B", "26214400 b", "25600 KiB"}) {
+  for (const std::string text : {"25MiB", "25 MiB", "25mib", "25MB", "25 mb", "25m", "25M",
+                                 "26214400", "26214400B", "26214400 b", "25600 KiB"}) {
     CAPTURE(text);
     CHECK(bytes(text) == int64_t{25} << 20);
   }
@@ -168,8 +168,8 @@ TEST_CASE("an unknown variable is a warning that names the nearest known one", "
   };
   const auto near = warnings({{"RUEDA_BACKENDS", "shm"}});
   REQUIRE(near.size() == 1);
-  CHECK_THAT(near[0], Catch::Contains("RUEDA_BACKENDS") &&
-                          Catch::Contains("did you mean RUEDA_BACKEND?"));
+  CHECK_THAT(near[0],
+             Catch::Contains("RUEDA_BACKENDS") && Catch::Contains("did you mean RUEDA_BACKEND?"));
   CHECK_THAT(warnings({{"RUEDA_LOGLEVEL", "1"}}).at(0), Catch::Contains("RUEDA_LOG_LEVEL?"));
   const auto far = warnings({{"RUEDA_QQQQQQQQQQQQ", "1"}});
   REQUIRE(far.size() == 1);

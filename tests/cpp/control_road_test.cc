@@ -1,4 +1,5 @@
-// The control road between rank 0 and a client: last words, full channels, rooms, and what is refused.
+// The control road between rank 0 and a client: last words, full channels, rooms, and what is
+// refused.
 #include "engine/control_road.h"
 
 #include <catch2/catch.hpp>
@@ -41,7 +42,8 @@ control::Batch Leaving(const std::string& reason) {
 // Rank 0 and one client over a link that holds `capacity` bytes each way.
 struct Pair {
   explicit Pair(size_t capacity = 1 << 16) {
-    auto [of_host, of_client] = transport::MakeLoopbackLink(capacity, [] {}, [] {});
+    auto [of_host, of_client] = transport::MakeLoopbackLink(
+        capacity, [] {}, [] {});
     Channels channels(2);
     channels[1] = std::move(of_host);
     host = MakeControlHost(host_parts, std::move(channels));
@@ -211,7 +213,8 @@ TEST_CASE("what is no message of this road is corrupt", "[control_road]") {
   const bool to_host = GENERATE(false, true);
   const auto type = static_cast<uint8_t>(GENERATE(0, 1, 2, 4, 6, 255));
   CAPTURE(to_host, static_cast<int>(type));
-  auto [raw, end] = transport::MakeLoopbackLink(1'000, [] {}, [] {});
+  auto [raw, end] = transport::MakeLoopbackLink(
+      1'000, [] {}, [] {});
   EngineParts parts = PartsOf(to_host ? 0 : 1);
   Channels channels(2);
   if (to_host) channels[1] = std::move(end);
@@ -225,7 +228,8 @@ TEST_CASE("what is no message of this road is corrupt", "[control_road]") {
 
 TEST_CASE("a frame that is missing or comes twice is corrupt", "[control_road]") {
   const uint64_t second = GENERATE(1, 3);
-  auto [raw, end] = transport::MakeLoopbackLink(1'000, [] {}, [] {});
+  auto [raw, end] = transport::MakeLoopbackLink(
+      1'000, [] {}, [] {});
   EngineParts parts = PartsOf(1);
   const auto client = MakeControlClient(parts, std::move(end));
   transport::MessageStream host(std::move(raw), 1'000);
@@ -239,7 +243,8 @@ TEST_CASE("a frame that is missing or comes twice is corrupt", "[control_road]")
 }
 
 TEST_CASE("rank 0 sends nothing on a used connection before the client's hello", "[control_road]") {
-  auto [of_host, of_client] = transport::MakeLoopbackLink(1'000, [] {}, [] {});
+  auto [of_host, of_client] = transport::MakeLoopbackLink(
+      1'000, [] {}, [] {});
   EngineParts host_parts = PartsOf(0), client_parts = PartsOf(1);
   host_parts.control_needs_hello = client_parts.control_needs_hello = true;
   Channels channels(2);

@@ -121,8 +121,8 @@ TEST_CASE("operations have names, unknown ones say so", "[types]") {
   CHECK(NameOf(OpKind::kAllreduce) == "allreduce");
   CHECK(NameOf(OpKind::kBarrier) == "barrier");
   CHECK(NameOf(static_cast<OpKind>(kOpKindCount)) == "unknown operation");
-  for (const ReduceOp op : {ReduceOp::kAverage, ReduceOp::kSum, ReduceOp::kMin, ReduceOp::kMax,
-                            ReduceOp::kProduct}) {
+  for (const ReduceOp op :
+       {ReduceOp::kAverage, ReduceOp::kSum, ReduceOp::kMin, ReduceOp::kMax, ReduceOp::kProduct}) {
     CHECK(IsValid(op));
   }
   CHECK_FALSE(IsValid(static_cast<ReduceOp>(2)));  // Horovod's Adasum

@@ -25,15 +25,16 @@ using testing::Patience;
 
 constexpr uint32_t kRounds = 20'000;
 
-// Two sides that wait for each other, each with a doorbell of its own. Zeroed memory is a fresh one.
+// Two sides that wait for each other, each with a doorbell of its own. Zeroed memory is a fresh
+// one.
 struct Table {
   Doorbell bells[2];
   std::atomic<uint32_t> turns;
 };
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
 
-// Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between looking for work
-// and sleeping, and between making work and ringing, hit every moment of the other's steps.
+// Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between looking for
+// work and sleeping, and between making work and ringing, hit every moment of the other's steps.
 bool Play(Table* table, uint32_t side) {
   std::mt19937 random(side + 1);
   const auto dawdle = [&random] {
@@ -68,8 +69,8 @@ TEST_CASE("no ring is lost between threads", "[doorbell]") {
 
 TEST_CASE("no ring is lost between processes", "[doorbell]") {
   const Deadline deadline("ping-pong of processes");
-  void* const memory = ::mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      ::mmap(nullptr, sizeof(Table), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   REQUIRE(memory != MAP_FAILED);
   auto* const table = static_cast<Table*>(memory);
   const pid_t child = ::fork();

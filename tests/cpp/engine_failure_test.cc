@@ -136,7 +136,8 @@ TEST_CASE("deaths at random moments of a busy job", "[engine][failure]") {
       if (rank == victim && round == last) job.TellOfDeath(victim);
       const std::string name = "x" + std::to_string(round % 5) + "." + std::to_string(count);
       status = ReduceInPlace(job.engine(rank), RequestFor(name, count), &values);
-      const bool right = std::all_of(values.begin(), values.end(), [](float v) { return v == kSize; });
+      const bool right =
+          std::all_of(values.begin(), values.end(), [](float v) { return v == kSize; });
       if (status.ok() && !right) return Status(StatusCode::kCorrupt, "a wrong sum");
     }
     return status;
@@ -156,15 +157,14 @@ TEST_CASE("a rank that hangs in a bucket is named when its time is over", "[engi
   const int survivor = 1 - victim;
   std::vector<float> late(100'000), values(100'000);
   const auto pending = SubmitInPlace(job.engine(victim), RequestFor("w", 100'000), &late);
-  const Status status =
-      ReduceInPlace(job.engine(survivor), RequestFor("w", 100'000), &values);
+  const Status status = ReduceInPlace(job.engine(survivor), RequestFor("w", 100'000), &values);
   CHECK(status.code() == StatusCode::kTimedOut);
   CHECK(status.blamed_rank() == victim);
-  CHECK_THAT(status.message(),
-             Catch::Contains("allreduce 'w'") && Catch::Contains("0.2 s") &&
-                 Catch::Contains("rank " + std::to_string(victim) + " (pid"));
+  CHECK_THAT(status.message(), Catch::Contains("allreduce 'w'") && Catch::Contains("0.2 s") &&
+                                   Catch::Contains("rank " + std::to_string(victim) + " (pid"));
   CheckOver(job, survivor, job.engine(survivor).first_error());
-  // It may still write at any time, so the survivor's memory was severed before its ticket was done.
+  // It may still write at any time, so the survivor's memory was severed before its ticket was
+  // done.
   CHECK(job.engine(survivor).Allocate(1).status().code() == StatusCode::kShutDown);
   // When it goes on it learns that the job is over.
   gate.Open();
@@ -178,8 +178,7 @@ TEST_CASE("a backend's error on one rank is everybody's", "[engine][failure]") {
   ThreadJob job(kSize, {}, [&](int rank, engine::EngineParts& parts) {
     if (rank != faulty) return;
     parts.backend = std::make_unique<SteppedBackend>(
-        std::move(parts.backend),
-        [fault]() -> Result<backends::Progress> { return fault; });
+        std::move(parts.backend), [fault]() -> Result<backends::Progress> { return fault; });
   });
   const auto statuses = job.ForEachRank([&](int rank) {
     std::vector<float> values(200'000);
@@ -238,8 +237,8 @@ TEST_CASE("a tensor that is withheld past the limit ends the job", "[engine][fai
     const Status& status = statuses[static_cast<size_t>(rank)];
     CHECK(status.code() == StatusCode::kStalled);
     CHECK(status.blamed_rank() == withholding);
-    CHECK_THAT(status.message(), Catch::Contains("'w'") &&
-                                     Catch::Contains("rank " + std::to_string(withholding)));
+    CHECK_THAT(status.message(),
+               Catch::Contains("'w'") && Catch::Contains("rank " + std::to_string(withholding)));
   }
   // Whoever withheld it learns why nothing works any more.
   std::vector<float> values(4);

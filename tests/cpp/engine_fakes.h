@@ -53,8 +53,8 @@ class OpensAtTheEnd {
   Gate* gate_;
 };
 
-// Runs as the inner backend does, but asks before each step. The answer takes the step's place, unless
-// it is kMoved: then the inner one steps.
+// Runs as the inner backend does, but asks before each step. The answer takes the step's place,
+// unless it is kMoved: then the inner one steps.
 class SteppedBackend final : public backends::Backend, private backends::Run {
  public:
   using BeforeStep = std::function<Result<backends::Progress>()>;

@@ -31,7 +31,8 @@ int ReduceManySmall(engine::Engine& engine, int tensors) {
   std::vector<Result<engine::TicketPtr>> tickets;
   for (int i = 0; i < tensors; ++i) values.push_back(Filled(i % 7, engine.topology().rank + i));
   for (int i = 0; i < tensors; ++i) {
-    tickets.push_back(SubmitInPlace(engine, RequestFor("t" + std::to_string(i), i % 7, DType::kInt32),
+    tickets.push_back(SubmitInPlace(engine,
+                                    RequestFor("t" + std::to_string(i), i % 7, DType::kInt32),
                                     &values[static_cast<size_t>(i)], /*urgent=*/false));
   }
   int wrong = 0;
@@ -56,7 +57,8 @@ TEST_CASE("small tensors that are submitted together share a bucket", "[engine]"
     parts.backend = std::make_unique<NotingBackend>(std::move(parts.backend), notes);
   });
   const auto wrong = job.ForEachRank([&](int rank) {
-    return ReduceManySmall(job.engine(rank), kTensors) + ReduceManySmall(job.engine(rank), kTensors);
+    return ReduceManySmall(job.engine(rank), kTensors) +
+           ReduceManySmall(job.engine(rank), kTensors);
   });
   for (const int one : wrong) CHECK(one == 0);
   // Tensors without elements join any bucket.
@@ -76,7 +78,8 @@ TEST_CASE("a submission waits for company until its linger is over", "[engine]")
     const auto ticket =
         SubmitInPlace(job.engine(rank), RequestFor("x", 3, DType::kInt32), &values, false);
     // Ticket::Wait alone asks for no haste.
-    if ((*ticket)->Wait() != engine::Ticket::Wake::kDone) return Status(StatusCode::kSystem, "woke");
+    if ((*ticket)->Wait() != engine::Ticket::Wake::kDone)
+      return Status(StatusCode::kSystem, "woke");
     return (*ticket)->status();
   });
   for (const Status& status : statuses) CHECK(status == Status());
@@ -173,14 +176,16 @@ TEST_CASE("a broadcast gives every rank the values of its root", "[engine]") {
     engine::Engine& engine = job.engine(rank);
     int errors = 0;
     for (int root = 0; root < size; ++root) {
-      auto request = RequestFor("x" + std::to_string(root), count, DType::kInt32, OpKind::kBroadcast);
+      auto request =
+          RequestFor("x" + std::to_string(root), count, DType::kInt32, OpKind::kBroadcast);
       request->root = root;
       Values in_place = Filled(count, rank + 100), apart = Filled(count, -1);
       errors += !ReduceInPlace(engine, request, &in_place).ok();
       errors += in_place != Filled(count, root + 100);
       Values input = Filled(count, rank + 7);
-      errors += !Finish(engine, engine.Submit({request, {{ViewOf(input)}, {ViewOf(apart)}},
-                                               nullptr, true})).ok();
+      errors += !Finish(engine,
+                        engine.Submit({request, {{ViewOf(input)}, {ViewOf(apart)}}, nullptr, true}))
+                     .ok();
       errors += apart != Filled(count, root + 7) || input != Filled(count, rank + 7);
     }
     return errors;

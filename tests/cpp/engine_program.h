@@ -22,10 +22,10 @@ struct Operation {
   int number = 0;  // tells its values from every other's
   int root = -1;
   bool transient = false;
-  bool apart = false;              // outputs are other memory than inputs
-  std::vector<int64_t> counts;     // elements, by tensor; of an allgather: rows of rank 0
-  std::vector<bool> placed;        // by rank: in the arena
-  int odd_rank = -1;               // offers another shape: all must be told
+  bool apart = false;           // outputs are other memory than inputs
+  std::vector<int64_t> counts;  // elements, by tensor; of an allgather: rows of rank 0
+  std::vector<bool> placed;     // by rank: in the arena
+  int odd_rank = -1;            // offers another shape: all must be told
 
   int64_t CountOn(int rank, size_t tensor) const {
     if (kind == OpKind::kAllgather) return (counts[tensor] + rank * 3) % 50;
@@ -156,8 +156,7 @@ class Part {
     if (!status.ok()) return operation_.name + ": " + status.message();
     if (operation_.kind == OpKind::kBarrier) return "";
     for (size_t tensor = 0; tensor < operation_.counts.size(); ++tensor) {
-      const std::vector<int32_t> expected =
-          ExpectedOf(operation_, engine_.topology().size, tensor);
+      const std::vector<int32_t> expected = ExpectedOf(operation_, engine_.topology().size, tensor);
       if (ValuesOf(tensor) == expected) continue;
       return "operation " + std::to_string(operation_.number) + " ('" + operation_.name + "', " +
              std::string(NameOf(operation_.kind)) + "), tensor " + std::to_string(tensor) +
@@ -177,7 +176,8 @@ class Part {
     request_->transient = operation_.transient;
     if (operation_.kind == OpKind::kBarrier) return;
     for (size_t i = 0; i < operation_.counts.size(); ++i) {
-      request_->tensors.push_back({operation_.name + "." + std::to_string(i), DType::kInt32,
+      request_->tensors.push_back({operation_.name + "." + std::to_string(i),
+                                   DType::kInt32,
                                    {operation_.CountOn(rank_, i)}});
     }
   }
@@ -190,8 +190,9 @@ class Part {
     }
     for (size_t i = 0; i < request_->tensors.size(); ++i) {
       const int64_t count = request_->tensors[i].count();
-      buffers_.inputs.push_back(arena_ ? TensorView{arena_->data() + layout.offsets[i], count, DType::kInt32}
-                                       : Own(count));
+      buffers_.inputs.push_back(
+          arena_ ? TensorView{arena_->data() + layout.offsets[i], count, DType::kInt32}
+                 : Own(count));
       auto* const values = static_cast<int32_t*>(buffers_.inputs.back().data);
       for (int64_t e = 0; e < count; ++e) values[e] = ValueOf(operation_, rank_, i, e);
       if (operation_.kind == OpKind::kAllgather) continue;

@@ -1,5 +1,7 @@
 // Random programs on whole jobs: thousands of submissions in another order on every rank, against a
 // plain model. A failing seed is the bug report.
+#include "engine_program.h"
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <memory>
@@ -7,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "engine_program.h"
 #include "status_text.h"
 #include "thread_job.h"
 
@@ -24,7 +25,8 @@ Outcome RunWindow(const std::vector<Operation>& window, engine::Engine& engine,
                   std::mt19937_64& random) {
   Outcome outcome;
   std::vector<std::unique_ptr<Part>> parts;
-  for (const Operation& operation : window) parts.push_back(std::make_unique<Part>(operation, engine));
+  for (const Operation& operation : window)
+    parts.push_back(std::make_unique<Part>(operation, engine));
   std::vector<size_t> order(window.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::shuffle(order.begin(), order.end(), random);
@@ -97,7 +99,8 @@ TEST_CASE("two jobs of one process do not know of each other", "[engine][program
       float sum = 0;
       for (int round = 0; round < 100; ++round) {
         std::vector<float> values(1'000, value);
-        const Status status = ReduceInPlace(job.engine(rank), RequestFor("same name", 1'000), &values);
+        const Status status =
+            ReduceInPlace(job.engine(rank), RequestFor("same name", 1'000), &values);
         sum += status.ok() ? values[999] : -1e9f;
       }
       return sum;

@@ -146,7 +146,8 @@ TEST_CASE("threads may submit while another stops the engine", "[engine][stop]")
         const Status status = ReduceInPlace(engine, request, &values);
         ++submitted;
         if (status.ok() && values[0] == 2.0f) continue;
-        if (status.code() == StatusCode::kShutDown || status.code() == StatusCode::kPeerLeft) continue;
+        if (status.code() == StatusCode::kShutDown || status.code() == StatusCode::kPeerLeft)
+          continue;
         ++unexpected;
       }
     });
@@ -240,8 +241,8 @@ TEST_CASE("an engine that leaves in the middle of a bucket sleeps until it is ov
   std::vector<std::vector<float>> values(2, std::vector<float>(3'000'000));
   std::vector<Result<engine::TicketPtr>> tickets;
   for (size_t rank = 0; rank < 2; ++rank) {
-    tickets.push_back(SubmitInPlace(job.engine(static_cast<int>(rank)),
-                                    RequestFor("x", 3'000'000), &values[rank]));
+    tickets.push_back(SubmitInPlace(job.engine(static_cast<int>(rank)), RequestFor("x", 3'000'000),
+                                    &values[rank]));
   }
   REQUIRE(gate.WaitForArrival());
   std::thread leaving([&] { job.engine(0).Stop(); });

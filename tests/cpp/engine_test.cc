@@ -43,7 +43,8 @@ TEST_CASE("submissions in a different order on each rank all complete", "[engine
   const auto wrong = job.ForEachRank([&](int rank) {
     std::mt19937 random(seed * 100 + static_cast<uint32_t>(rank));
     std::vector<std::shared_ptr<control::Request>> requests;
-    for (int i = 0; i < kTensors; ++i) requests.push_back(RequestFor("t" + std::to_string(i), i * 37));
+    for (int i = 0; i < kTensors; ++i)
+      requests.push_back(RequestFor("t" + std::to_string(i), i * 37));
     std::vector<int> order(kTensors);
     std::iota(order.begin(), order.end(), 0);
     int errors = 0;
@@ -55,7 +56,8 @@ TEST_CASE("submissions in a different order on each rank all complete", "[engine
         auto& mine = values[static_cast<size_t>(i)];
         mine.assign(static_cast<size_t>(i) * 37, static_cast<float>(rank + i + step));
         const TensorView view{mine.data(), static_cast<int64_t>(mine.size()), DType::kFloat32};
-        auto ticket = job.engine(rank).Submit({requests[static_cast<size_t>(i)], {{view}, {view}}, nullptr, false});
+        auto ticket = job.engine(rank).Submit(
+            {requests[static_cast<size_t>(i)], {{view}, {view}}, nullptr, false});
         tickets[static_cast<size_t>(i)] = ticket.value();
       }
       for (int i = 0; i < kTensors; ++i) {
@@ -74,12 +76,14 @@ TEST_CASE("a mismatch is the same error on all ranks, and the job goes on", "[en
   ThreadJob job(3);
   const auto errors = job.ForEachRank([&](int rank) {
     std::vector<float> values(rank == 1 ? 5 : 4);
-    return ReduceInPlace(job.engine(rank), RequestFor("w", static_cast<int64_t>(values.size())), &values);
+    return ReduceInPlace(job.engine(rank), RequestFor("w", static_cast<int64_t>(values.size())),
+                         &values);
   });
   CHECK(errors[0].code() == StatusCode::kMismatch);
   CHECK(errors[0] == errors[1]);
   CHECK(errors[0] == errors[2]);
-  CHECK_THAT(errors[0].message(), Catch::Contains("'w'") && Catch::Contains("[5]") && Catch::Contains("[4]"));
+  CHECK_THAT(errors[0].message(),
+             Catch::Contains("'w'") && Catch::Contains("[5]") && Catch::Contains("[4]"));
 
   const auto after = job.ForEachRank([&](int rank) {
     std::vector<float> values(4, 1.0f);
@@ -123,8 +127,8 @@ TEST_CASE("a rank that leaves fails what it did not offer, on the others", "[eng
     const Status& error = errors[static_cast<size_t>(rank)];
     CHECK(error.code() == StatusCode::kPeerLeft);
     CHECK(error.blamed_rank() == leaver);
-    CHECK_THAT(error.message(), Catch::Contains("rank " + std::to_string(leaver)) &&
-                                    Catch::Contains("bad batch"));
+    CHECK_THAT(error.message(),
+               Catch::Contains("rank " + std::to_string(leaver)) && Catch::Contains("bad batch"));
   }
 }
 
@@ -160,7 +164,8 @@ TEST_CASE("buckets in the arena are reduced in place, mixed with private ones", 
       errors += !(*ticket)->status().ok();
       for (size_t i = 0; i < specs.size(); ++i) {
         const auto* data = static_cast<const float*>(buffers.outputs[i].data);
-        const auto expected = static_cast<float>(size * (step + static_cast<int>(i)) + size * (size - 1) / 2);
+        const auto expected =
+            static_cast<float>(size * (step + static_cast<int>(i)) + size * (size - 1) / 2);
         for (int64_t j = 0; j < specs[i].count(); ++j) errors += data[j] != expected;
       }
     }

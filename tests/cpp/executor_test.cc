@@ -1,4 +1,5 @@
-// Executor: one bucket after another, time-outs by the clock it is given, answers to the right works.
+// Executor: one bucket after another, time-outs by the clock it is given, answers to the right
+// works.
 #include "engine/executor.h"
 
 #include <catch2/catch.hpp>

@@ -21,7 +21,8 @@ struct Host {
       Topology topology{rank, kSize, rank, kSize, 0, 1, {}};
       for (int other = 0; other < kSize; ++other) topology.peers.push_back({"node", 100 + other});
       std::vector<ControlPage*> pages;
-      for (int other = 0; other < kSize; ++other) pages.push_back(&memory[static_cast<size_t>(other)]);
+      for (int other = 0; other < kSize; ++other)
+        pages.push_back(&memory[static_cast<size_t>(other)]);
       members.push_back(HostMembership::Start(topology, pages, {}).value());
     }
   }

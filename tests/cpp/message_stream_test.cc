@@ -26,7 +26,8 @@ struct Streams {
 };
 
 Streams MakeStreams(size_t capacity, size_t limit = kLimit) {
-  auto [first, second] = MakeLoopbackLink(capacity, [] {}, [] {});
+  auto [first, second] = MakeLoopbackLink(
+      capacity, [] {}, [] {});
   return {{std::move(first), limit}, {std::move(second), limit}};
 }
 
@@ -106,7 +107,8 @@ TEST_CASE("queued messages keep their order, types and borders", "[message_strea
 }
 
 TEST_CASE("a message is given out with its last byte and not before", "[message_stream]") {
-  auto [raw, end] = MakeLoopbackLink(100, [] {}, [] {});
+  auto [raw, end] = MakeLoopbackLink(
+      100, [] {}, [] {});
   MessageStream stream(std::move(end), kLimit);
   for (const size_t bytes : {size_t{0}, size_t{1}, size_t{7}, size_t{40}}) {
     const std::vector<uint8_t> encoded = Encoded(200, PayloadOf(bytes, 200));
@@ -133,15 +135,16 @@ TEST_CASE("a message at the limit passes, one byte more is corrupt", "[message_s
     CHECK(message.ok() == (bytes == limit));
     if (message.ok()) continue;
     CHECK(message.status().code() == StatusCode::kCorrupt);
-    CHECK_THAT(message.status().message(), Catch::Contains(std::to_string(bytes)) &&
-                                               Catch::Contains(std::to_string(limit)));
+    CHECK_THAT(message.status().message(),
+               Catch::Contains(std::to_string(bytes)) && Catch::Contains(std::to_string(limit)));
     // Nothing behind it is read either.
     CHECK(streams.second.Receive().status().code() == StatusCode::kCorrupt);
   }
 }
 
 TEST_CASE("the length of a message that never comes costs no memory", "[message_stream]") {
-  auto [raw, end] = MakeLoopbackLink(100, [] {}, [] {});
+  auto [raw, end] = MakeLoopbackLink(
+      100, [] {}, [] {});
   MessageStream stream(std::move(end), kLimit);
   const std::vector<uint8_t> header{0xFF, 0xFF, 0xFF, 0xFF, 1};
   REQUIRE(*raw->Send(header.data(), header.size()) == header.size());
@@ -149,7 +152,8 @@ TEST_CASE("the length of a message that never comes costs no memory", "[message_
 }
 
 TEST_CASE("whole messages are read before a loss is told, halves are not", "[message_stream]") {
-  auto [raw, end] = MakeLoopbackLink(100, [] {}, [] {});
+  auto [raw, end] = MakeLoopbackLink(
+      100, [] {}, [] {});
   MessageStream stream(std::move(end), kLimit);
   std::vector<uint8_t> bytes = Encoded(1, PayloadOf(20, 1));
   const std::vector<uint8_t> half = Encoded(2, PayloadOf(20, 2));

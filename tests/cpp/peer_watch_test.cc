@@ -24,7 +24,9 @@ using testing::Bell;
 using testing::Deadline;
 using testing::Patience;
 
-UniqueFd PidfdOf(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+UniqueFd PidfdOf(pid_t pid) {
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
 
 // A process that lives until it is told to end, or killed.
 class Child {

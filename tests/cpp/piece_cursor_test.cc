@@ -21,7 +21,8 @@ struct Pieces {
   std::vector<uint8_t*> AllBytes() const {
     std::vector<uint8_t*> bytes;
     for (const TensorView& view : views) {
-      for (size_t i = 0; i < view.bytes(); ++i) bytes.push_back(static_cast<uint8_t*>(view.data) + i);
+      for (size_t i = 0; i < view.bytes(); ++i)
+        bytes.push_back(static_cast<uint8_t*>(view.data) + i);
     }
     return bytes;
   }

@@ -71,8 +71,8 @@ Status RunRounds(BackendWorld& world, int rank, const std::vector<Round>& rounds
     std::fill(input.begin(), input.end(), -1);
     for (int64_t e = 0; e < round.count * parts; ++e) {
       if (output[static_cast<size_t>(e)] == round.Expected(world.size(), number, e)) continue;
-      return {StatusCode::kCorrupt, "round " + std::to_string(i) + ": element " +
-                                        std::to_string(e) + " is wrong"};
+      return {StatusCode::kCorrupt,
+              "round " + std::to_string(i) + ": element " + std::to_string(e) + " is wrong"};
     }
     std::fill(output.begin(), output.end(), -1);
   }
@@ -87,9 +87,8 @@ void RunProgram(int size, uint64_t seed, int count, int64_t most) {
   std::vector<Round> rounds;
   for (int i = 0; i < count; ++i) rounds.push_back(RandomRound(random, size, most));
   BackendWorld world = ShmWorld(size);
-  CHECK(FirstFailure(OnEachRank(size, [&](int rank) {
-          return RunRounds(world, rank, rounds);
-        })) == "");
+  CHECK(FirstFailure(OnEachRank(size, [&](int rank) { return RunRounds(world, rank, rounds); })) ==
+        "");
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ TEST_CASE("units cover a bucket exactly, in whole elements that staging can hold
   const auto element = static_cast<int64_t>(SizeOf(static_cast<DType>(dtype)));
   for (const int64_t count : {0, 1, 2, 8'191, 32'768, 32'769, 524'288, 524'289, 5'000'011}) {
     CAPTURE(size, static_cast<int>(kind), in_place, dtype, count);
-    const ShmPlan plan = PlanShm(BucketOf(kind, static_cast<DType>(dtype), {count}, in_place), size);
+    const ShmPlan plan =
+        PlanShm(BucketOf(kind, static_cast<DType>(dtype), {count}, in_place), size);
     REQUIRE(plan.total_bytes == count * element);
     REQUIRE((plan.units == 0) == (count == 0));
     int64_t covered = 0;

@@ -36,9 +36,9 @@ class ShmArenas {
     group.staging_bytes = transport::kStagingSlots * transport::kStagingChunkBytes;
     for (int other = 0; other < size(); ++other) {
       const auto layout = LayoutOf(other, size());
-      group.members.push_back(
-          {base(other), base(other) + layout.staging,
-           reinterpret_cast<backends::ShmCounters*>(base(other) + layout.flags), &doorbell(other)});
+      group.members.push_back({base(other), base(other) + layout.staging,
+                               reinterpret_cast<backends::ShmCounters*>(base(other) + layout.flags),
+                               &doorbell(other)});
     }
     return group;
   }

@@ -1,4 +1,5 @@
-// SubmissionTable: names in flight, completion exactly once (I3), from submitters' and engine's side.
+// SubmissionTable: names in flight, completion exactly once (I3), from submitters' and engine's
+// side.
 #include "engine/submission_table.h"
 
 #include <atomic>

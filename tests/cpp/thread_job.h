@@ -33,12 +33,11 @@ class ThreadJob {
       for (int other = 0; other < size; ++other) {
         topology.peers.push_back({"testhost", 1000 + other});
       }
-      auto parts = engine::ComposeHostJob(topology, config, mappings[index], {},
-                                          std::move(streams[index]),
-                                          [](LogLevel, const std::string&) {})
-                       .value();
-      memberships_.push_back(
-          static_cast<transport::HostMembership*>(parts.membership.get()));
+      auto parts =
+          engine::ComposeHostJob(topology, config, mappings[index], {}, std::move(streams[index]),
+                                 [](LogLevel, const std::string&) {})
+              .value();
+      memberships_.push_back(static_cast<transport::HostMembership*>(parts.membership.get()));
       if (adjust) adjust(rank, parts);
       engines_.push_back(engine::Engine::Start(std::move(parts)));
     }
@@ -50,8 +49,8 @@ class ThreadJob {
   int size() const { return static_cast<int>(engines_.size()); }
   engine::Engine& engine(int rank) { return *engines_[static_cast<size_t>(rank)]; }
 
-  // Tells all others that the process of `rank` has ended, as their pidfds would. Before any of them
-  // is stopped.
+  // Tells all others that the process of `rank` has ended, as their pidfds would. Before any of
+  // them is stopped.
   void TellOfDeath(int rank) {
     for (int other = 0; other < size(); ++other) {
       if (other != rank) memberships_[static_cast<size_t>(other)]->PeerExited(rank);
@@ -80,8 +79,8 @@ class ThreadJob {
   }
 
  private:
-  // By rank. Each rank maps every arena for itself, as processes do; under ThreadSanitizer, which takes
-  // one file mapped twice for different memory, all share one mapping.
+  // By rank. Each rank maps every arena for itself, as processes do; under ThreadSanitizer, which
+  // takes one file mapped twice for different memory, all share one mapping.
   static std::vector<engine::ArenaMappings> MapArenas(int size) {
 #if defined(__SANITIZE_THREAD__)
     constexpr bool kShared = true;

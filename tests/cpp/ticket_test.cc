@@ -71,7 +71,8 @@ TEST_CASE("every waiter of a ticket wakes and sees the result", "[ticket]") {
 
 TEST_CASE("a signal ends a sliced wait long before its slice", "[ticket]") {
   const Deadline deadline("a signal");
-  struct sigaction quiet {}, before {};
+  struct sigaction quiet {
+  }, before{};
   quiet.sa_handler = [](int) {};
   REQUIRE(::sigaction(SIGUSR1, &quiet, &before) == 0);
   Ticket ticket;
@@ -94,7 +95,8 @@ TEST_CASE("a signal ends a sliced wait long before its slice", "[ticket]") {
 
 TEST_CASE("a signal does not end a wait without a slice", "[ticket]") {
   const Deadline deadline("signals without a slice");
-  struct sigaction quiet {}, before {};
+  struct sigaction quiet {
+  }, before{};
   quiet.sa_handler = [](int) {};
   REQUIRE(::sigaction(SIGUSR1, &quiet, &before) == 0);
   Ticket ticket;

@@ -319,13 +319,18 @@ def test_python_hooks_on_the_same_parameters(
         model = make_model()
         calls = []
 
+        def accumulated(parameter):
+            calls.append("accumulated")
+            # What a hook does to the gradient is reduced.
+            parameter.grad.mul_(2.0)
+
+        def computed(gradient):
+            calls.append("computed")
+
         def register():
             for parameter in model.parameters():
-                parameter.register_post_accumulate_grad_hook(
-                    # What a hook does to the gradient is reduced.
-                    lambda p: (calls.append("accumulated"), p.grad.mul_(2.0))
-                )
-                parameter.register_hook(lambda gradient: (calls.append("computed"), gradient)[1])
+                parameter.register_post_accumulate_grad_hook(accumulated)
+                parameter.register_hook(computed)
 
         if registered == "before wrapping":
             register()

@@ -1,0 +1,169 @@
+#include "engine/epoch_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "device/reduce.h"
+#include "transport/thread_setup.h"
+#include "transport/waiter.h"
+
+namespace rueda::engine {
+namespace {
+
+// How long Stop, or the end after an error, waits for peers to leave this rank's memory.
+constexpr Duration kLeaveGrace = std::chrono::milliseconds(200);
+// How long an orderly Stop waits for rank 0's acknowledgement and runs what was agreed before it.
+constexpr Duration kDrainLimit = std::chrono::seconds(10);
+
+std::unique_ptr<ControlRoad> MakeControlRoad(EngineParts* parts) {
+  if (parts->topology.rank == 0) return MakeControlHost(*parts, std::move(parts->control));
+  return MakeControlClient(*parts, std::move(parts->control.front()));
+}
+
+}  // namespace
+
+EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
+    : parts_(parts),
+      table_(table),
+      road_(MakeControlRoad(parts)),
+      executor_(&parts->topology, parts->backend.get(), table, parts->clock.get()),
+      negotiator_(parts, table, road_.get(), &executor_) {}
+
+void EpochLoop::Run() {
+  transport::NameThisThread("rueda-engine");
+  device::UseDefaultFloatingPointMode();
+  transport::Waiter waiter;
+  while (true) {
+    Result<bool> moved = Drive();
+    if (moved.ok() && !*moved && waiter.Step()) {
+      // Only now the doorbell is looked at: its line stays with the ringers while this thread
+      // spins.
+      const uint32_t seen = parts_->parker->Sequence();
+      moved = Drive();
+      if (moved.ok() && !*moved && !HasLeft()) {
+        parts_->parker->Park(seen, NextDeadline());
+        waiter.Reset();
+      }
+    }
+    if (!moved.ok()) return End(CauseOf(moved.status()));
+    if (*moved) waiter.Reset();
+    if (HasLeft()) return End(Status::Ok());
+  }
+}
+
+Result<bool> EpochLoop::Drive() {
+  if (parts_->membership != nullptr) RUEDA_RETURN_IF_ERROR(parts_->membership->Check());
+  Result<bool> offered = negotiator_.Offer();
+  if (!offered.ok()) return offered;
+  Result<bool> agreed = negotiator_.Agree();
+  if (!agreed.ok()) return agreed;
+  Result<bool> left = Leave();
+  if (!left.ok()) return left;
+  Result<bool> stepped = executor_.Step();
+  if (!stepped.ok()) return stepped;
+  return *offered || *agreed || *left || *stepped;
+}
+
+TimePoint EpochLoop::NextDeadline() const {
+  return std::min(
+      {executor_.deadline(), road_->NextDeadline(), negotiator_.NextDeadline(), drain_until_});
+}
+
+void EpochLoop::RequestStop(const std::string& reason) {
+  {
+    std::lock_guard lock(mutex_);
+    stop_reason_ = reason;
+  }
+  stopping_.store(true, std::memory_order_release);
+  parts_->parker->Unpark();
+}
+
+Result<bool> EpochLoop::Leave() {
+  if (!stopping_.load(std::memory_order_acquire)) return false;
+  if (!leave_offered_) {
+    leave_offered_ = true;
+    negotiator_.StopOffering();
+    drain_until_ = parts_->clock->Now() + kDrainLimit;
+    control::Batch batch;
+    {
+      std::lock_guard lock(mutex_);
+      batch.leave_reason = stop_reason_;
+    }
+    if (!road_->closed()) RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
+    return true;
+  }
+  if (parts_->clock->Now() >= drain_until_) {
+    // A rank 0 that does not answer is left all the same; peers in a bucket must hear of it.
+    if (!executor_.idle()) return Status(StatusCode::kShutDown, LeftInMidBucket());
+    return !std::exchange(gave_up_leaving_, true);
+  }
+  if (!road_->closed()) return false;
+  return !std::exchange(gave_up_leaving_, true);
+}
+
+bool EpochLoop::HasLeft() const {
+  if (!negotiator_.leave_acknowledged() && !gave_up_leaving_) return false;
+  if (!executor_.idle()) return false;
+  return road_->Flushed() || parts_->clock->Now() >= drain_until_;
+}
+
+std::string EpochLoop::LeftInMidBucket() const {
+  return parts_->topology.Describe(parts_->topology.rank) +
+         " was shut down while a bucket ran that did not end within " +
+         std::to_string(std::chrono::duration_cast<std::chrono::seconds>(kDrainLimit).count()) +
+         " s. Wait for asynchronous work before shutdown().";
+}
+
+Status EpochLoop::CauseOf(const Status& found) {
+  // A victim closes its connections, too, and a rank that was stopped finds its own time over when
+  // it goes on: what the others have said of their end meanwhile names the cause.
+  if (found.code() != StatusCode::kPeerLost && found.code() != StatusCode::kTimedOut) return found;
+  const Status told =
+      parts_->membership != nullptr ? parts_->membership->Check() : road_->Poll().status();
+  return told.ok() ? found : told;
+}
+
+void EpochLoop::End(const Status& why) {
+  std::string reason;
+  {
+    std::lock_guard lock(mutex_);
+    first_error_ = why;
+    reason = stop_reason_;
+  }
+  const Status answer =
+      why.ok() ? Status(StatusCode::kShutDown, parts_->topology.Describe(parts_->topology.rank) +
+                                                   " shut rueda down with work in flight.")
+               : why;
+  table_->Close(answer);
+  parts_->backend->Abort(answer);
+  // Peers hear why before any connection closes, so that nobody blames this rank for another's
+  // death.
+  road_->Farewell(why, reason);
+  if (parts_->membership != nullptr) {
+    why.ok() ? parts_->membership->AnnounceLeft() : parts_->membership->AnnounceFailure(why);
+  }
+  // Its thread, if it has one, ends here: nothing touches tensors once their tickets complete (I4).
+  parts_->backend.reset();
+  if (!why.ok() && parts_->membership != nullptr) WaitUntilPeersAreGone();
+  road_.reset();  // its channels lie in memory that Stop unmaps
+  table_->CompleteAll(answer);
+}
+
+void EpochLoop::WaitUntilPeersAreGone() {
+  const TimePoint limit = parts_->clock->Now() + kLeaveGrace;
+  while (true) {
+    const uint32_t seen = parts_->parker->Sequence();
+    if (parts_->membership->EveryoneGone()) return;
+    if (parts_->clock->Now() >= limit) break;
+    parts_->parker->Park(seen, limit);
+  }
+  // A peer that hangs in the middle of a bucket may write into ours at any later time.
+  if (parts_->heap != nullptr) parts_->heap->Sever();
+}
+
+Status EpochLoop::first_error() {
+  std::lock_guard lock(mutex_);
+  return first_error_;
+}
+
+}  // namespace rueda::engine

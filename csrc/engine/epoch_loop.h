@@ -1,0 +1,62 @@
+// EpochLoop: drives one rank's epoch from its first submission to its end.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "core/clock.h"
+#include "core/status.h"
+#include "engine/control_road.h"
+#include "engine/engine_parts.h"
+#include "engine/executor.h"
+#include "engine/negotiator.h"
+#include "engine/submission_table.h"
+
+namespace rueda::engine {
+
+// Run is the engine thread's; the rest says which thread may call it.
+class EpochLoop {
+ public:
+  // Takes the control channels out of the parts. Parts and table outlive the loop.
+  EpochLoop(EngineParts* parts, SubmissionTable* table);
+
+  // Drives until the epoch is over; then everything in flight has completed.
+  void Run();
+
+  // Makes Run leave the job in order, telling the peers why. Any thread.
+  void RequestStop(const std::string& reason);
+  // The error that ended the epoch, or ok. Any thread.
+  Status first_error();
+
+ private:
+  // One round: never blocks; true if anything was done. An error ends the epoch.
+  Result<bool> Drive();
+  TimePoint NextDeadline() const;
+
+  Result<bool> Leave();
+  bool HasLeft() const;
+  std::string LeftInMidBucket() const;
+
+  Status CauseOf(const Status& found);
+  void End(const Status& why);
+  void WaitUntilPeersAreGone();
+
+  EngineParts* parts_;
+  SubmissionTable* table_;
+  std::unique_ptr<ControlRoad> road_;
+  Executor executor_;
+  Negotiator negotiator_;
+  bool leave_offered_ = false;
+  bool gave_up_leaving_ = false;  // nobody acknowledged in time, or nobody is there to do it
+  TimePoint drain_until_ = kNever;
+
+  std::atomic<bool> stopping_{
+      false};  // release after stop_reason_ is set, acquire before it is read
+  std::mutex mutex_;
+  std::string stop_reason_;  // guarded by mutex_
+  Status first_error_;       // guarded by mutex_
+};
+
+}  // namespace rueda::engine

@@ -1,0 +1,65 @@
+// Negotiator: the engine's stages between a submission and a planned bucket: collect, offer, agree.
+#pragma once
+
+#include <vector>
+
+#include "control/messages.h"
+#include "control/planner.h"
+#include "control/slot_table.h"
+#include "core/clock.h"
+#include "core/status.h"
+#include "engine/control_road.h"
+#include "engine/engine_parts.h"
+#include "engine/executor.h"
+#include "engine/submission_table.h"
+
+namespace rueda::engine {
+
+// The engine thread's. Everything it is given outlives it.
+class Negotiator {
+ public:
+  Negotiator(const EngineParts* parts, SubmissionTable* table, ControlRoad* road,
+             Executor* executor)
+      : parts_(parts), table_(table), road_(road), executor_(executor) {}
+
+  // Takes new submissions in and offers what is due: at once when somebody waits, else after they
+  // had time to find company. True if anything was offered.
+  Result<bool> Offer();
+
+  // Takes frames in: completes what failed, and hands planned buckets to the executor.
+  Result<bool> Agree();
+
+  // Offers nothing more: this rank is leaving.
+  void StopOffering() { closing_ = true; }
+  // True once the coordinator acknowledged the leave; everything before it has been taken in.
+  bool leave_acknowledged() const { return leave_acknowledged_; }
+
+  // When Offer has something to do even if nothing arrives.
+  TimePoint NextDeadline() const { return collected_.empty() || closing_ ? kNever : linger_until_; }
+
+ private:
+  void Collect();
+  bool ReadyToOffer() const;
+  Status OfferInBatches(const std::vector<Work*>& offered);
+  Status Take(const control::Frame& frame);
+  Work* WorkOf(const control::Response& response);
+  BucketBuffers BuffersOf(const control::PlannedBucket& planned,
+                          const std::vector<control::AgreedRequest>& agreed,
+                          const std::vector<Work*>& works);
+  void Enqueue(const control::PlannedBucket& planned,
+               const std::vector<control::AgreedRequest>& agreed, const std::vector<Work*>& works,
+               const control::Limits& limits);
+
+  const EngineParts* parts_;
+  SubmissionTable* table_;
+  ControlRoad* road_;
+  Executor* executor_;
+  control::SlotTable slots_;
+  std::vector<Work*> offered_by_slot_;
+  std::vector<Work*> collected_;  // taken from the table, not offered yet
+  TimePoint linger_until_ = kNever;
+  bool closing_ = false;
+  bool leave_acknowledged_ = false;
+};
+
+}  // namespace rueda::engine
