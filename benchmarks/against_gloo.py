@@ -2,9 +2,9 @@
 
     ruedarun -np 2 benchmarks/against_gloo.py
 
-Every figure is a median over rounds in which all variants take turns, so that a machine whose speed
-drifts is unfair to none; the slowest rank counts. "extra" is what a training step with the gradients
-of ResNet-50 (161 tensors, 102 MB) takes beyond the same step without communication.
+Every figure is a median over rounds in which all variants take turns, so that a machine whose
+speed drifts is unfair to none; the slowest rank counts. "extra" is what a training step with the
+gradients of ResNet-50 (161 tensors, 102 MB) takes beyond the same step without communication.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def report_training(times: dict[str, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=21, help="samples of each variant")
     parser.add_argument("--threads", type=int, default=1, help="compute threads of each rank")
     arguments = parser.parse_args()

@@ -64,14 +64,14 @@ def allgather(
     and errors are those of ``allgather_async``.
     """
     if tensor.requires_grad and torch.is_grad_enabled():
-        differentiable: torch.Tensor = _Allgather.apply(tensor, name, process_set)
+        differentiable: torch.Tensor = _Allgather.apply(tensor, name, process_set)  # type: ignore[no-untyped-call]
         return differentiable
     return result(_start(tensor, name, process_set, urgent=True))
 
 
 class _Allgather(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, tensor: torch.Tensor, name: str | None, process_set: ProcessSet
     ) -> torch.Tensor:
         ctx.gradient_name = None if name is None else f"{name}.gradient"

@@ -110,7 +110,7 @@ def _allreduce(
     process_set: ProcessSet,
 ) -> torch.Tensor:
     if tensor.requires_grad and torch.is_grad_enabled():
-        differentiable: torch.Tensor = _Allreduce.apply(tensor, name, op, scales, process_set)
+        differentiable: torch.Tensor = _Allreduce.apply(tensor, name, op, scales, process_set)  # type: ignore[no-untyped-call]
         return differentiable
     return result(_start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
 
@@ -131,7 +131,7 @@ class _Allreduce(torch.autograd.Function):
     """Sum and Average are linear, so the gradient is all-reduced as the tensor was."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         tensor: torch.Tensor,
         name: str | None,

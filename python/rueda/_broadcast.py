@@ -87,7 +87,7 @@ def broadcast(
     Horovod. Arguments and errors are those of ``broadcast_async``.
     """
     if tensor.requires_grad and torch.is_grad_enabled():
-        differentiable: torch.Tensor = _Broadcast.apply(tensor, root_rank, name, process_set)
+        differentiable: torch.Tensor = _Broadcast.apply(tensor, root_rank, name, process_set)  # type: ignore[no-untyped-call]
         return differentiable
     return result(_start(tensor, None, root_rank, name, process_set, urgent=True))
 
@@ -104,7 +104,7 @@ def broadcast_(
 
 class _Broadcast(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, tensor: torch.Tensor, root_rank: int, name: str | None, process_set: ProcessSet
     ) -> torch.Tensor:
         ctx.root_rank = root_rank

@@ -21,7 +21,9 @@ _MOST_BYTES = 48 << 10
 def report_of(error: BaseException, world: World) -> bytes:
     """Return the JSON object that describes ``error`` to the launcher."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    is_job_error = isinstance(error, HorovodInternalError)
+    code, blames = "", None
+    if isinstance(error, HorovodInternalError):
+        code, blames = error.code, error.rank
     report = {
         "rank": world.rank,
         "host": socket.gethostname(),
@@ -29,9 +31,9 @@ def report_of(error: BaseException, world: World) -> bytes:
         "type": type(error).__name__,
         "message": str(error)[:2000],
         "traceback": trace[-_MOST_BYTES // 4 :],
-        "code": int(error.code[1:]) if is_job_error and error.code[1:].isdigit() else 0,
-        "blames": error.rank if is_job_error else None,
-        "victim": is_job_error and error.code in VICTIM_CODES,
+        "code": int(code[1:]) if code[1:].isdigit() else 0,
+        "blames": blames,
+        "victim": code in VICTIM_CODES,
     }
     return json.dumps(report).encode()[:_MOST_BYTES]
 

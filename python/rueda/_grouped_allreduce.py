@@ -119,7 +119,8 @@ def _grouped_allreduce(
     process_set: ProcessSet,
 ) -> list[torch.Tensor]:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return list(_GroupedAllreduce.apply(name, op, scales, process_set, *tensors))
+        grouped = _GroupedAllreduce.apply(name, op, scales, process_set, *tensors)  # type: ignore[no-untyped-call]
+        return list(grouped)
     return results(
         _start_grouped_allreduce(tensors, None, name, op, scales, process_set, urgent=True)
     )
@@ -129,7 +130,7 @@ class _GroupedAllreduce(torch.autograd.Function):
     """The gradients of a group are a group; integers in it have none."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         name: str | None,
         op: ReduceOp,

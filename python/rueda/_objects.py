@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar, cast
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import torch
 
 from rueda import _context
@@ -65,5 +65,5 @@ def allgather_object(obj: _T, name: str | None = None) -> list[_T]:
     label = name or "allgather_object"
     data = _to_tensor(obj)
     lengths = allgather(torch.tensor([data.numel()]), f"{label}.lengths")
-    parts = allgather(data, f"{label}.data").split(lengths.tolist())
+    parts = torch.split(allgather(data, f"{label}.data"), lengths.tolist())
     return [cast("_T", _from_tensor(part)) for part in parts]

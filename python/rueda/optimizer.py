@@ -44,7 +44,7 @@ class _Distributed(_Base):
             self._rueda.before_step()
         else:
             closure = self._rueda.reducing(closure)
-        result = super().step(closure)  # type: ignore[safe-super]
+        result = super().step(closure)
         self._rueda.after_step()
         return result
 
@@ -87,7 +87,7 @@ class _Distributed(_Base):
             AssertionError: Gradients are being reduced: call ``step`` or ``synchronize`` first.
         """
         self._rueda.before_zero_grad()
-        super().zero_grad(set_to_none)  # type: ignore[safe-super]
+        super().zero_grad(set_to_none)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, whose gradients are reduced from now on; all ranks add the same.
@@ -97,7 +97,7 @@ class _Distributed(_Base):
                 changed.
         """
         self._rueda.check_idle("add_param_group")
-        super().add_param_group(param_group)  # type: ignore[safe-super]
+        super().add_param_group(param_group)
         try:
             self._rueda = self._rueda.replaced(_parameters(self))
         except ValueError:
@@ -105,7 +105,7 @@ class _Distributed(_Base):
             raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[misc]
+        super().__setstate__(state)
         # load_state_dict replaced the groups; a scheduler that holds the original sets their rates.
         self._original.__dict__.update(state)
 
@@ -133,7 +133,7 @@ def _restore(plain: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.Optimi
 def _wrap(optimizer: _O, reduction: GradientReduction) -> _O:
     """Make an instance of a class on the spot that shares the user's optimizer's attributes."""
     user_class = type(optimizer)
-    distributed = type(user_class.__name__, (_Distributed, user_class), {})
+    distributed: Any = type(user_class.__name__, (_Distributed, user_class), {})
     wrapped = distributed.__new__(distributed)
     wrapped.__dict__ = optimizer.__dict__.copy()
     # Schedulers put a counting step on the instance; the class's is the one to wrap again.
