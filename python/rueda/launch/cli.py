@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,7 @@ def _main(argv: list[str]) -> int:
         return WRONG_COMMAND
     words = split_words(argv)
     if "help" in words.given:
-        print(help_text(terminal_columns(environ)))
+        _show(help_text(terminal_columns(environ)))
         return 0
     if "version" in words.given:
         print(f"ruedarun {_version()}")
@@ -51,6 +52,15 @@ def _main(argv: list[str]) -> int:
     from rueda.launch.run import run  # noqa: PLC0415 - brings subprocess, ctypes, socket
 
     return run(options, environ, [*_own_words(), *argv])
+
+
+def _show(text: str) -> None:
+    """Print a text to a reader that may have seen enough of it (``ruedarun --help | head``)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more at its exit: that must not meet the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version() -> str:

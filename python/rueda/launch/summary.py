@@ -59,7 +59,7 @@ def failure_block(
     lines += _labelled("rank", f"{verdict.cause} of {len(witnesses)}")
     lines += _labelled("host", printable(host))
     lines += _labelled("pid", str(cause.pid))
-    lines += _labelled("ended", f"{describe_end(cause.end)}, {cause.end.seconds:.2f} s after start")
+    lines += _labelled("ended", f"{_ended(cause.end)}, {cause.end.seconds:.2f} s after start")
     lines += _labelled("cause", f"{verdict.reason}.")
     for path in cause.logs:
         lines.append(f"{'log':<{_LABEL}}{path}")
@@ -144,10 +144,12 @@ def _others(cause: Witness, witnesses: Sequence[Witness]) -> list[str]:
     return lines
 
 
+def _ended(end: Exit) -> str:
+    return f"{describe_end(end)}, ended by ruedarun" if end.stopped else describe_end(end)
+
+
 def _aftermath(end: Exit) -> str:
-    text = describe_end(end)
-    if end.stopped:
-        text += ", ended by ruedarun"
+    text = _ended(end)
     report = end.report
     if report is None:
         return text

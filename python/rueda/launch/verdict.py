@@ -127,9 +127,12 @@ def _time(end: Exit) -> tuple[float, int]:
 
 
 def _nonzero(end: Exit) -> int:
-    """Return the launcher's exit code; a rank that reported an error has failed in any case."""
+    """Return the launcher's exit code; a rank that reported an error has failed in any case.
+
+    One that was on its way out, but too slowly, is given the code that it would have had.
+    """
     code = process_code(end.code)
-    if code == 0 and end.report is not None:
+    if end.report is not None and (code == 0 or end.stopped):
         code = process_code(end.report.code)
     return code if 0 < code < 256 else 1
 
@@ -147,7 +150,7 @@ def _among_victims(
             reason = "it lost a peer; no rank shows an error of its own"
         return Verdict(first.rank, reason, _nonzero(first))
     culprit = min(accused, key=lambda end: (-accusers[end.rank], *_time(end)))
-    what = "did not answer, until the launcher ended it"
+    what = "showed no error of its own and did not end, until the launcher ended it"
     if not culprit.stopped:
         what = f"had ended with exit code {culprit.code} while others still needed it"
     reason = f"it {what}; {_count(accusers[culprit.rank])} lost it"

@@ -86,7 +86,27 @@ def test_a_rank_that_hung_is_the_cause_when_all_victims_name_it() -> None:
     verdict = find_cause(exits)
     assert verdict is not None
     assert (verdict.cause, verdict.code) == (1, 1)
-    assert "did not answer" in verdict.reason
+    assert "showed no error of its own and did not end" in verdict.reason
+
+
+def test_a_rank_that_raised_and_was_ended_on_its_way_out_has_the_code_it_would_have_had() -> None:
+    exits = [
+        Exit(0, -15, 2.0, stopped=True, report=lost(0, 1)),
+        Exit(1, -15, 2.1, stopped=True, report=error(1)),
+    ]
+    verdict = find_cause(exits)
+    assert verdict is not None
+    assert (verdict.cause, verdict.code) == (1, 1)
+
+
+def test_when_all_are_ended_on_their_way_out_the_code_is_still_that_of_an_error() -> None:
+    exits = [
+        Exit(0, -15, 2.0, stopped=True, report=lost(0, 1)),
+        Exit(1, -15, 2.1, stopped=True),
+    ]
+    verdict = find_cause(exits)
+    assert verdict is not None
+    assert (verdict.cause, verdict.code) == (1, 1)
 
 
 def test_a_rank_that_left_early_is_the_cause_when_the_others_needed_it() -> None:
@@ -116,7 +136,7 @@ def test_a_victim_that_names_nobody_is_better_than_nothing() -> None:
 def test_an_error_before_the_launcher_stopped_it_counts() -> None:
     verdict = find_cause([Exit(0, -15, 3.0, stopped=True, report=error(0)), Exit(1, 0, 1.0)])
     assert verdict is not None
-    assert (verdict.cause, verdict.code) == (0, 143)
+    assert (verdict.cause, verdict.code) == (0, 1)
 
 
 @pytest.mark.parametrize(
