@@ -78,11 +78,12 @@ auto WithoutGil(Work work) {
 // Returns when the ticket is done, or raises KeyboardInterrupt and the like; the ticket lives on
 // then, with whoever owns its tensors.
 void WaitInterruptibly(engine::Engine& engine, const engine::TicketPtr& ticket) {
-  while (!ticket->done()) {
-    const auto wake = WithoutGil([&] { return engine.Wait(ticket, kInterruptSlice); });
-    if (wake == engine::Ticket::Wake::kInterrupted && PyErr_CheckSignals() != 0) {
-      throw py::error_already_set();
-    }
+  if (ticket->done()) return;
+  // The engine hears once that somebody waits; after that it sleeps while this thread looks around.
+  auto wake = WithoutGil([&] { return engine.Wait(ticket, kInterruptSlice); });
+  while (wake == engine::Ticket::Wake::kInterrupted) {
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    wake = WithoutGil([&] { return ticket->Wait(kInterruptSlice); });
   }
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ sys.modules["ranks"] = ranks
 _spec.loader.exec_module(ranks)
 
 if TYPE_CHECKING:
-    from ranks import Job, RankServer
+    from ranks import Finished, Job, RankServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,5 +77,21 @@ def run_ranks(start_ranks: Callable[..., Job]) -> Callable[..., list[Any]]:
         results: list[Any] = job.results()
         job.wait_until_empty()
         return results
+
+    return run
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., Finished]:
+    """Run a script under a launcher: ``run_script(launcher, size, source, *arguments, env={})``.
+
+    The launchers are "ruedarun", "torchrun", "mpirun" and "python". Fails if a process is left.
+    """
+
+    def run(launcher: str, size: int, source: str, *arguments: str, **options: Any) -> Finished:
+        script = tmp_path / "train.py"
+        script.write_text(textwrap.dedent(source))
+        finished: Finished = ranks.run_script(launcher, size, script, *arguments, **options)
+        return finished
 
     return run

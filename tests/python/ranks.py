@@ -312,3 +312,101 @@ class Job:
         text = self.describe()
         self.close()
         pytest.fail(f"{what}\n{text}", pytrace=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a launcher and its ranks ended: exit code and output."""
+
+    code: int
+    out: str
+    err: str
+
+
+_MARK = "RANKS_OF_A_TEST"
+_LAUNCHERS = {
+    "ruedarun": ["-m", "rueda.launch", "-np"],
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"],
+}
+_MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np"]
+
+
+def run_script(
+    launcher: str,
+    size: int,
+    script: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    deadline: float = DEADLINE_SECONDS,
+) -> Finished:
+    """Run a script under a launcher to its end; nothing of it may be left afterwards.
+
+    Args:
+        launcher: "ruedarun", "torchrun", "mpirun", or "python" for one rank without a launcher.
+        size: Number of ranks.
+        script: The file.
+        arguments: Its arguments.
+        env: Added to the environment.
+        deadline: Seconds; past it all stacks are shown and the test fails.
+    """
+    mark = uuid.uuid4().hex
+    command = [sys.executable, str(script), *arguments]
+    if launcher == "mpirun":
+        command = [*_MPIRUN, str(size), *command]
+    elif launcher != "python":
+        command = [sys.executable, *_LAUNCHERS[launcher], str(size), *command[1:]]
+    process = subprocess.Popen(
+        command,
+        # At an abort Python shows its stacks.
+        env={**clean_environment(), "PYTHONFAULTHANDLER": "1", _MARK: mark, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, err = process.communicate(timeout=deadline)
+    except subprocess.TimeoutExpired:
+        _signal_marked(mark, signal.SIGABRT, but=process.pid)
+        out, err = _last_words(process, mark)
+        pytest.fail(f"no end of {launcher} within {deadline:.0f} s\n{out}\n{err}", pytrace=False)
+    until = time.monotonic() + _STACKS_SECONDS
+    while _marked(mark) and time.monotonic() < until:
+        select.select([], [], [], 0.01)
+    left = _marked(mark)
+    _signal_marked(mark, signal.SIGKILL)
+    assert not left, f"processes left by {launcher}: {left}"
+    return Finished(process.returncode, out, err)
+
+
+def _last_words(process: subprocess.Popen[str], mark: str) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=_STACKS_SECONDS)
+    except subprocess.TimeoutExpired:
+        _signal_marked(mark, signal.SIGKILL)
+        return process.communicate()
+
+
+def _marked(mark: str) -> dict[int, str]:
+    """Return the command lines of the live processes of a launcher, itself included, by pid."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(folder.name)] = command.decode(errors="replace")
+        except OSError:
+            continue
+    return found
+
+
+def _signal_marked(mark: str, number: int, but: int = 0) -> None:
+    for pid in _marked(mark):
+        if pid == but:
+            continue
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
