@@ -101,7 +101,8 @@ void SubmissionTable::CompleteEach(InFlight* works, const Status& why) {
     const TicketPtr ticket = work->ticket;
     // The same words on every rank that had this in flight.
     const std::string kind(NameOf(work->submission.request->kind));
-    Status status(why.code(), why.message() + " This ended " + kind + " '" + name + "'.");
+    const std::string stop = why.message().ends_with('.') ? " " : ". ";
+    Status status(why.code(), why.message() + stop + "This ended " + kind + " '" + name + "'.");
     status.Blame(why.blamed_rank());
     work.reset();
     ticket->Complete(std::move(status));

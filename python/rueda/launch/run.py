@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from rueda.launch.console import Console, fill_standard_descriptors
 from rueda.launch.guardian import Guardian
 from rueda.launch.job import Plan, StartError, reserved_port, start_workers
+from rueda.launch.leftovers import remove_leftovers
 from rueda.launch.log_files import WorkerLogs, open_logs
 from rueda.launch.oom import oom_kills
 from rueda.launch.options import Options
@@ -58,6 +60,7 @@ def run(options: Options, environ: Mapping[str, str], repeat: Sequence[str]) -> 
 
 def _run_job(plan: Plan, console: Console, repeat: Sequence[str]) -> int:
     prctl = load_prctl()
+    began = time.time()
     with contextlib.ExitStack() as stack:
         signals = SignalPipe()
         stack.callback(signals.close)
@@ -81,6 +84,8 @@ def _run_job(plan: Plan, console: Console, repeat: Sequence[str]) -> int:
         supervisor.run()
         code = _conclude(supervisor, workers, console, repeat)
         supervisor.drain()
+    if code != 0:
+        remove_leftovers(began, os.getuid())
     return code
 
 

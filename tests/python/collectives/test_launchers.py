@@ -26,9 +26,8 @@ _SCRIPT = """
         optimizer.zero_grad()
         model(torch.ones(2, 5) * (hvd.rank() + step)).square().mean().backward()
         optimizer.step()
-    place = [
-        hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), hvd.cross_rank(), hvd.cross_size()
-    ]
+    names = ("rank", "size", "local_rank", "local_size", "cross_rank", "cross_size")
+    place = [getattr(hvd, name)() for name in names]
     everyones = hvd.allgather_object((place, model.weight.tolist()))
     if hvd.rank() == 0:
         print("RESULT " + json.dumps(everyones))
