@@ -89,12 +89,11 @@ class ControlClient final : public ControlRoad {
       }
       case MessageType::kFarewell: {
         const std::string reason(message.payload.begin(), message.payload.end());
-        closed_ = Status(
-            StatusCode::kPeerLeft,
-            topology_.Describe(0) + " left: " +
-                (reason.empty()
-                     ? "it shut down in order. Check that every rank takes the same number of steps."
-                     : reason));
+        closed_ = Status(StatusCode::kPeerLeft,
+                         topology_.Describe(0) + " left: " +
+                             (reason.empty() ? "it shut down in order. Check that every rank takes "
+                                               "the same number of steps."
+                                             : reason));
         closed_->Blame(0);
         return Status::Ok();
       }

@@ -18,7 +18,7 @@
 namespace rueda::testing {
 
 inline constexpr uint64_t kWithoutEnd = UINT64_MAX;
-inline constexpr uint64_t kExchanged = 3'000'017;  // bytes each way
+inline constexpr uint64_t kExchanged = 2'000'003;  // bytes each way
 
 // Until when a test waits for what must come soon; only a test that fails sees the end.
 class Patience {

@@ -118,7 +118,7 @@ class ProgramMaker {
     }
     const size_t tensors = OneIn(4) ? 1 + random_() % 5 : 1;
     for (size_t i = 0; i < tensors; ++i) {
-      const uint64_t most = OneIn(20) ? 200'000 : 600;
+      const uint64_t most = OneIn(40) ? 150'000 : 600;
       made.counts.push_back(static_cast<int64_t>(random_() % most));
     }
     return made;

@@ -25,7 +25,7 @@ class ThreadJob {
 
   explicit ThreadJob(int size, const Config& config = {}, const Adjust& adjust = nullptr)
       : deadline_("a job of " + std::to_string(size) + " ranks") {
-    const std::vector<engine::ArenaMappings> mappings = MapArenas(size);
+    const Arenas arenas = MapArenas(size);
     auto streams = StreamsBetween(size);
     for (int rank = 0; rank < size; ++rank) {
       const auto index = static_cast<size_t>(rank);
@@ -38,6 +38,10 @@ class ThreadJob {
                                  [](LogLevel, const std::string&) {})
               .value();
       memberships_.push_back(static_cast<transport::HostMembership*>(parts.membership.get()));
+      if (kSharedMappings) {
+        parts.heap = std::make_shared<transport::ArenaHeap>(
+            arenas.apart[index], transport::ArenaLayout::For(rank, size, kTestArenaBytes), rank);
+      }
       if (adjust) adjust(rank, parts);
       engines_.push_back(engine::Engine::Start(std::move(parts)));
     }
@@ -79,25 +83,34 @@ class ThreadJob {
   }
 
  private:
-  // By rank. Each rank maps every arena for itself, as processes do; under ThreadSanitizer, which
-  // takes one file mapped twice for different memory, all share one mapping.
-  static std::vector<engine::ArenaMappings> MapArenas(int size) {
+  // Each rank maps every arena for itself, as processes do. ThreadSanitizer takes one file mapped twice
+  // for different memory, so there all share one mapping; only the heaps have mappings of their own,
+  // because the end of a rank replaces what its heap maps under the others.
 #if defined(__SANITIZE_THREAD__)
-    constexpr bool kShared = true;
+  static constexpr bool kSharedMappings = true;
 #else
-    constexpr bool kShared = false;
+  static constexpr bool kSharedMappings = false;
 #endif
+
+  struct Arenas {
+    std::vector<engine::ArenaMappings> mappings;  // by rank that maps, then by owner
+    engine::ArenaMappings apart;                  // by owner
+  };
+
+  static Arenas MapArenas(int size) {
     const auto count = static_cast<size_t>(size);
-    std::vector<engine::ArenaMappings> mappings(count);
+    Arenas arenas;
+    arenas.mappings.resize(count);
     for (size_t owner = 0; owner < count; ++owner) {
       const transport::UniqueFd file = transport::CreateArenaFile(kTestArenaBytes).value();
       for (size_t rank = 0; rank < count; ++rank) {
-        const bool reuse = kShared && rank > 0;
-        mappings[rank].push_back(reuse ? mappings[0][owner]
-                                       : transport::ArenaMapping::Map(file).value());
+        const bool reuse = kSharedMappings && rank > 0;
+        arenas.mappings[rank].push_back(reuse ? arenas.mappings[0][owner]
+                                              : transport::ArenaMapping::Map(file).value());
       }
+      if (kSharedMappings) arenas.apart.push_back(transport::ArenaMapping::Map(file).value());
     }
-    return mappings;
+    return arenas;
   }
 
   static std::vector<std::vector<transport::UniqueFd>> StreamsBetween(int size) {

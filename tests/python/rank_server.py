@@ -58,6 +58,10 @@ class Link:
         (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
         return cloudpickle.loads(self._receive(length))
 
+    def fileno(self) -> int:
+        """Return the descriptor, which can be read when the test has said something."""
+        return self._connection.fileno()
+
     def send(self, kind: str, value: Any) -> None:
         message = cloudpickle.dumps((kind, value, time.monotonic()))
         self._connection.sendall(_LENGTH.pack(len(message)) + message)

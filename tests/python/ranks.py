@@ -191,6 +191,24 @@ class Job:
         os.kill(self.pids[rank], number)
         return at
 
+    def wait_for_output(self, rank: int, text: str) -> None:
+        """Wait until a rank has written some text."""
+        while text not in self.output(rank):
+            if time.monotonic() > self._deadline:
+                self._give_up(f"no {text!r} of rank {rank} within {self._seconds:.0f} s")
+            select.select([], [], [], 0.01)
+
+    def wait_until_asleep(self, rank: int) -> None:
+        """Wait until a rank's main thread sleeps in the kernel, as it does when it waits."""
+        state = Path(f"/proc/{self.pids[rank]}/stat")
+        asleep = 0
+        # A thread on its way to sleep may stop for a moment before; so it has to stay there.
+        while asleep < 10:
+            if time.monotonic() > self._deadline:
+                self._give_up(f"no sleep of rank {rank} within {self._seconds:.0f} s")
+            asleep = asleep + 1 if state.read_text().rpartition(")")[2].split()[0] == "S" else 0
+            select.select([], [], [], 0.01)
+
     def ended(self, rank: int) -> Ended:
         """Wait for the end of a rank and return how it ended."""
         own = self._ranks[rank]

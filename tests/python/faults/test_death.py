@@ -150,7 +150,7 @@ def test_a_rank_that_dies_before_init_is_missed_by_name(start_ranks, absent):
         ended = job.ended(rank)
         assert isinstance(ended.error, hvd.HorovodInternalError), job.describe()
         assert f"rank {absent}" in str(ended.error)
-        assert "within 1 s" in str(ended.error)
+        assert " 1 s" in str(ended.error)
 
 
 def test_a_job_after_a_death_in_the_same_processes(start_ranks):

@@ -85,8 +85,8 @@ def test_what_was_offered_before_a_rank_leaves_still_runs(run_ranks):
     assert run_ranks(3, main) == [[6.0 / 2] * 3] * 3
 
 
-def test_the_job_goes_on_for_what_does_not_need_the_one_who_left(run_ranks):
-    def main():
+def test_everything_after_a_rank_left_says_so(start_ranks):
+    def main(link):
         if hvd.rank() == 1:
             return
         for name in ("a", "b"):
@@ -94,8 +94,15 @@ def test_the_job_goes_on_for_what_does_not_need_the_one_who_left(run_ranks):
                 hvd.allreduce(torch.ones(1), name=name)
             assert (caught.value.code, caught.value.rank) == ("R202", 1)
         assert hvd.is_initialized()
+        link.tell("done")
+        # Nobody else leaves before both have seen it.
+        link.hear()
 
-    run_ranks(3, main)
+    job = start_ranks(3, main)
+    assert job.hear(0) == job.hear(2) == "done"
+    job.tell(0, "go")
+    job.tell(2, "go")
+    job.results()
 
 
 _SCRIPT = """
