@@ -24,7 +24,7 @@ missing_packages() {
 }
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-  echo "system packages: no apt-get here; what uses ${!uses[*]} and finds none is left out" >&2
+  echo "system packages: no apt-get here; parts whose libraries are not found are left out" >&2
   exit 0
 fi
 mapfile -t missing < <(missing_packages)

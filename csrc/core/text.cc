@@ -30,7 +30,9 @@ std::optional<std::string> NearestName(std::string_view word,
   std::optional<std::string> nearest;
   size_t smallest = word.size() / 3 + 1;
   for (const std::string& candidate : candidates) {
-    const size_t distance = EditDistance(word, candidate);
+    // Whoever leaves off the unit at the end means this one, however long it is.
+    const bool shortened = candidate.starts_with(std::string(word) + '_');
+    const size_t distance = shortened ? 1 : EditDistance(word, candidate);
     if (distance < smallest) {
       smallest = distance;
       nearest = candidate;

@@ -50,7 +50,8 @@ Status Executor::CheckDeadline() const {
   }
   text += ". Is that process stopped, or its host overloaded?";
   Status status(StatusCode::kTimedOut, text);
-  return missing.empty() ? status : status.Blame(missing.front());
+  // Of several, all but one may wait themselves: a ring's members do.
+  return missing.size() == 1 ? status.Blame(missing.front()) : status;
 }
 
 void Executor::Finish(const Status& status) {
@@ -58,7 +59,11 @@ void Executor::Finish(const Status& status) {
   deadline_ = kNever;
   const Queued done = std::move(queue_.front());
   queue_.pop_front();
-  for (Work* work : done.job.completes) table_->Complete(work, status);
+  // A work that lost a part is not saved by its other parts.
+  if (!status.ok()) {
+    for (Work* work : done.job.touches) work->failure = status;
+  }
+  for (Work* work : done.job.completes) table_->Complete(work, work->failure);
 }
 
 }  // namespace rueda::engine

@@ -16,7 +16,8 @@ struct BucketJob {
   control::PlannedBucket planned;
   BucketBuffers buffers;
   std::vector<Work*> completes;
-  std::string description;  // of its first request, for messages: "allreduce 'fc.weight'"
+  std::vector<Work*> touches;  // all that have a part in it: `completes`, and those that go on
+  std::string description;     // of its first request, for messages: "allreduce 'fc.weight'"
 };
 
 // The engine thread's. Backend, table and clock outlive it.

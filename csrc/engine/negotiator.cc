@@ -137,6 +137,10 @@ void Negotiator::Enqueue(const control::PlannedBucket& planned,
   job.planned = planned;
   job.buffers = BuffersOf(planned, agreed, works);
   for (size_t index : planned.completes) job.completes.push_back(works[index]);
+  job.touches = job.completes;
+  for (const control::BucketSlice& slice : planned.slices) {
+    job.touches.push_back(works[slice.agreed]);
+  }
   const size_t named =
       planned.slices.empty() ? planned.completes.front() : planned.slices.front().agreed;
   const control::Request& request = *agreed[named].request;

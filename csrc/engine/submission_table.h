@@ -19,6 +19,7 @@ struct Work {
   Submission submission;
   TicketPtr ticket = std::make_shared<Ticket>();
   bool agreed = false;               // a frame named it: it runs
+  Status failure;                    // of a bucket that held a part of it
   std::vector<OwnedResult> results;  // by tensor, for operations whose results the engine allocates
 
   // Memory for the gathered `tensor`, owned by the result.

@@ -171,6 +171,7 @@ TEST_CASE("an unknown variable is a warning that names the nearest known one", "
   CHECK_THAT(near[0],
              Catch::Contains("RUEDA_BACKENDS") && Catch::Contains("did you mean RUEDA_BACKEND?"));
   CHECK_THAT(warnings({{"RUEDA_LOGLEVEL", "1"}}).at(0), Catch::Contains("RUEDA_LOG_LEVEL?"));
+  CHECK_THAT(warnings({{"RUEDA_TIMEOUT", "1"}}).at(0), Catch::Contains("RUEDA_TIMEOUT_SECONDS?"));
   const auto far = warnings({{"RUEDA_QQQQQQQQQQQQ", "1"}});
   REQUIRE(far.size() == 1);
   CHECK_THAT(far[0], !Catch::Contains("did you mean"));

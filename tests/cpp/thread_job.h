@@ -34,8 +34,8 @@ class ThreadJob {
         topology.peers.push_back({"testhost", 1000 + other});
       }
       auto parts =
-          engine::ComposeHostJob(topology, config, mappings[index], {}, std::move(streams[index]),
-                                 [](LogLevel, const std::string&) {})
+          engine::ComposeHostJob(topology, config, arenas.mappings[index], {},
+                                 std::move(streams[index]), [](LogLevel, const std::string&) {})
               .value();
       memberships_.push_back(static_cast<transport::HostMembership*>(parts.membership.get()));
       if (kSharedMappings) {
@@ -83,9 +83,9 @@ class ThreadJob {
   }
 
  private:
-  // Each rank maps every arena for itself, as processes do. ThreadSanitizer takes one file mapped twice
-  // for different memory, so there all share one mapping; only the heaps have mappings of their own,
-  // because the end of a rank replaces what its heap maps under the others.
+  // Each rank maps every arena for itself, as processes do. ThreadSanitizer takes one file mapped
+  // twice for different memory, so there all share one mapping; only the heaps have mappings of
+  // their own, because the end of a rank replaces what its heap maps under the others.
 #if defined(__SANITIZE_THREAD__)
   static constexpr bool kSharedMappings = true;
 #else

@@ -175,7 +175,9 @@ def test_work_in_flight_at_shutdown_ends_with_an_error(start_ranks):
     job = start_ranks(2, main)
     [(code, text)] = job.hear(0)
     assert code == "R303"
-    assert "rueda was shut down on rank 0" in text
+    assert "rank 0 (pid" in text
+    assert "shut" in text
+    assert "allreduce 'mine'" in text
     job.tell(1, "go")
     job.results()
 

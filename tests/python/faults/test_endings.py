@@ -139,7 +139,9 @@ def test_the_launcher_shows_the_traceback_of_the_cause(run_script):
     assert 'raise KeyError("my bug")' in block
     # Not of the victims.
     assert "HorovodInternalError" not in block
-    assert block.count("had lost rank 1") == 2
+    # Rank 2 may have heard of it from rank 0, which left because of it.
+    assert block.count("had lost rank") == 2
+    assert "had lost rank 1" in block
 
 
 def test_the_launcher_blames_a_rank_that_ends_early_without_a_failure(run_script):

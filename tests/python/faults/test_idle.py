@@ -80,8 +80,9 @@ def test_an_idle_rank_makes_no_system_call(idle_job, seconds, backend):
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
     )
-    assert traced.stderr.count("attached with 3 threads") == 2, traced.stderr
+    assert traced.stderr.count(" attached with ") == 2, traced.stderr
     # The table is left out when there is nothing to put into it. Calls that were under way when
     # strace came may be counted as restarted, once a thread.
     rows = [line.split() for line in traced.stderr.splitlines() if line[:1] in " 0123456789"]

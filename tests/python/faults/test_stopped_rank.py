@@ -35,7 +35,8 @@ def test_a_rank_stopped_in_the_middle_of_its_work_ends_the_job_by_name(
         ended = job.ended(rank)
         assert isinstance(ended.error, hvd.HorovodInternalError), job.describe()
         assert ended.error.code in ("R302", "R304")
-        assert ended.error.rank == stopped
+        # Over Gloo's ring those between wait for each other, too: then all are named, none blamed.
+        assert ended.error.rank == stopped or (backend == "gloo" and ended.error.rank is None)
         assert f"rank {stopped} (pid {job.pids[stopped]}" in str(ended.error)
         assert ended.raised_at - stopped_at < 0.5 + 1.0
     # When it goes on it learns that the job is over.
