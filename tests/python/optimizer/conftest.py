@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+
+import rueda as hvd
 
 
 def _make_model() -> torch.nn.Module:
@@ -102,5 +105,37 @@ def assert_equal() -> Callable[..., None]:
     def check(model: torch.nn.Module, expected: list[torch.Tensor]) -> None:
         for (name, found), wanted in zip(model.named_parameters(), expected, strict=True):
             assert torch.equal(found, wanted), f"{name}: {(found - wanted).abs().max()}"
+
+    return check
+
+
+@pytest.fixture
+def plain_gradients():
+    """The gradients of a copy of a model that no optimizer knows, by name."""
+
+    def compute(model, backward):
+        twin = copy.deepcopy(model)
+        for parameter in twin.parameters():
+            parameter.grad = None
+        backward(twin)
+        return {
+            name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for name, p in twin.named_parameters()
+        }
+
+    return compute
+
+
+@pytest.fixture
+def assert_averaged(tree_sum):
+    """Assert that a model's gradients are the average of all ranks' own."""
+
+    def check(model, own):
+        everyones = hvd.allgather_object(own)
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            expected = tree_sum([one[name] for one in everyones]) / len(everyones)
+            assert torch.equal(parameter.grad, expected), name
 
     return check
