@@ -15,7 +15,9 @@ unexport $(filter RUEDA_%,$(.VARIABLES)) PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 IN_VENV = PATH="$(abspath $(VENV))/bin:$$PATH"
-PIP_INSTALL = $(VENV)/bin/python -m pip install
+# With a shared PyTorch, what lies beside it does not count: commands would be missing in .venv/bin.
+SHARED_TORCH = $(wildcard $(VENV)/lib/python3*/site-packages/rueda_shared_torch.pth)
+PIP_INSTALL = $(VENV)/bin/python -m pip install $(if $(SHARED_TORCH),--ignore-installed)
 WERROR = $(if $(CI),ON,OFF)
 SUITES = lint test-cpp test-asan test-tsan test-python
 # Folders count, too: their times tell of deleted files.
@@ -47,7 +49,7 @@ lint: $(VENV)/rueda.test-tools ## check format, style and types
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) ruff check .
 	$(IN_VENV) mypy
-	$(IN_VENV) clang-format --dry-run -Werror $$(find csrc tests/cpp -name '*.cc' -o -name '*.h' -o -name '*.inc')
+	$(IN_VENV) clang-format --dry-run -Werror $$(find csrc tests/cpp benchmarks -name '*.cc' -o -name '*.h' -o -name '*.inc')
 
 test-cpp: $(VENV)/rueda.test-tools ## C++ tests, optimised
 	@$(IN_VENV) scripts/cpp_tests.sh dev

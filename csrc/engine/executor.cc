@@ -63,7 +63,10 @@ void Executor::Finish(const Status& status) {
   if (!status.ok()) {
     for (Work* work : done.job.touches) work->failure = status;
   }
-  for (Work* work : done.job.completes) table_->Complete(work, work->failure);
+  for (Work* work : done.job.completes) {
+    const Status answer = work->failure;  // outlives the work
+    table_->Complete(work, answer);
+  }
 }
 
 }  // namespace rueda::engine
