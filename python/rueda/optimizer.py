@@ -107,16 +107,25 @@ class _Distributed(_Base):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         # load_state_dict replaced the groups; a scheduler that holds the original sets their rates.
-        self._original.__dict__.update(state)
+        _unwrap(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        copied = copy.deepcopy(self._original, memo)
+        copied = copy.deepcopy(_unwrap(self), memo)
         twin = _wrap(copied, self._rueda.copied(_parameters(copied)))
         memo[id(self)] = twin
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._original, self._rueda.recipe)
+        return _restore, (_unwrap(self), self._rueda.recipe)
+
+
+def _unwrap(optimizer: _Distributed) -> torch.optim.Optimizer:
+    """Return the user's optimizer, with all that has become of it since it was wrapped."""
+    original = optimizer._original
+    own = ("_rueda", "_original", "step")  # a scheduler's step would call ours
+    changed = {name: value for name, value in optimizer.__dict__.items() if name not in own}
+    original.__dict__.update(changed)
+    return original
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

@@ -276,6 +276,35 @@ def test_a_script_may_end_without_shutdown(run_ranks, backend):
     run_ranks(2, main, init=False, full_exit=True, env={"RUEDA_BACKEND": backend})
 
 
+@pytest.mark.parametrize("work", ["barrier", "optimizer"])
+def test_interpreters_that_end_while_daemon_threads_wait_end_well(start_ranks, work):
+    def main(link):
+        hvd.init()
+        model = torch.nn.Linear(30, 30)
+        optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+
+        def wait():
+            link.tell("at work")
+            if work == "barrier":
+                hvd.barrier()
+            while True:
+                model(torch.ones(2, 30)).sum().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+        if hvd.rank() == 0 or work == "optimizer":
+            threading.Thread(target=wait, daemon=True).start()
+        link.hear()
+
+    job = start_ranks(2, main, init=False, full_exit=True)
+    for rank in range(2 if work == "optimizer" else 1):
+        assert job.hear(rank) == "at work"
+    job.tell(0, "go")
+    assert job.ended(0).code == 0, job.describe()
+    job.tell(1, "go")
+    assert job.ended(1).code == 0, job.describe()
+
+
 def test_interpreters_that_end_with_work_in_flight_end_well(start_ranks):
     def main(link):
         hvd.init()

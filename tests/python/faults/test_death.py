@@ -153,22 +153,30 @@ def test_a_rank_that_dies_before_init_is_missed_by_name(start_ranks, absent):
         assert " 1 s" in str(ended.error)
 
 
-def test_a_job_after_a_death_in_the_same_processes(start_ranks):
+@pytest.mark.parametrize("backend", ["shm", "gloo"])
+def test_survivors_are_left_as_they_were_and_can_make_a_new_job(start_ranks, backend):
     def main(link):
+        def belongings():
+            descriptors = sorted(Path("/proc/self/fd").iterdir())
+            return descriptors, len(list(Path("/proc/self/task").iterdir()))
+
+        before = belongings()
         hvd.init()
         link.tell("ready")
         with pytest.raises(hvd.HorovodInternalError):
             while True:
                 hvd.allreduce(torch.ones(1000))
         hvd.shutdown()
+        assert belongings() == before
         # The survivors make a job of their own.
         os.environ.update(link.hear())
         hvd.init()
         found = hvd.allreduce(torch.ones(1), op=hvd.Sum).item()
         hvd.shutdown()
+        assert belongings() == before
         return found
 
-    job = start_ranks(3, main, init=False)
+    job = start_ranks(3, main, init=False, env={"RUEDA_BACKEND": backend})
     for rank in range(3):
         job.hear(rank)
     job.signal(1, signal.SIGKILL)
@@ -224,11 +232,15 @@ _TRAINING = """
 
 
 @pytest.mark.timeout(900)
-def test_under_ruedarun_with_forked_workers(run_script, full_size):
+def test_under_ruedarun_with_forked_workers(run_script, full_size, tmp_path):
     chance = random.Random(1)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     for _ in range(10 if full_size else 1):
         victim, step = chance.randrange(3), chance.randrange(30)
-        finished = run_script("ruedarun", 3, _TRAINING, str(victim), str(step))
+        arguments = (str(victim), str(step))
+        env = {"TMPDIR": str(temporary)}
+        finished = run_script("ruedarun", 3, _TRAINING, *arguments, env=env)
         notes = [
             json.loads(line.partition("NOTE ")[2])
             for line in finished.out.splitlines()
@@ -247,3 +259,6 @@ def test_under_ruedarun_with_forked_workers(run_script, full_size):
         assert "SIGKILL" in finished.err
         # run_script has seen that no process is left.
         assert not [name for name in Path("/dev/shm").iterdir() if "rueda" in name.name]
+        # PyTorch makes its compiler's cache when it makes the first optimizer.
+        left = [entry.name for entry in temporary.iterdir()]
+        assert not [name for name in left if not name.startswith("torchinductor")]

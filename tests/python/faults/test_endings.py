@@ -151,12 +151,6 @@ def test_the_launcher_blames_a_rank_that_ends_early_without_a_failure(run_script
     assert "it had ended with exit code 0 while others still" in finished.err
 
 
-def test_the_launcher_passes_on_the_exit_code_of_the_cause(run_script):
-    finished = run_script("ruedarun", 2, _SCRIPT, "7")
-    assert finished.code == 7
-    assert "ruedarun: failed on rank 1 of 2" in finished.err
-
-
 def test_a_signal_that_asks_to_end_is_told_to_the_others(start_ranks):
     def main(link):
         link.tell("ready")

@@ -109,6 +109,20 @@ def test_a_copied_pair_trains_on_its_own(run_ranks, make_model, train, way):
     assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
 
 
+def test_a_copy_has_what_was_assigned_to_the_optimizer(run_ranks, make_model, train):
+    def main():
+        model = make_model()
+        optimizer = hvd.DistributedOptimizer(_adam(model))
+        train(model, optimizer)
+        optimizer.state = type(optimizer.state)(dict)
+        optimizer.param_groups = [{**optimizer.param_groups[0], "lr": 0.5}]
+        for copied in (copy.deepcopy(optimizer), _loaded(_saved(optimizer))):
+            assert not copied.state
+            assert copied.param_groups[0]["lr"] == 0.5
+
+    run_ranks(2, main)
+
+
 def test_copying_on_one_rank_alone_does_no_harm(run_ranks, make_model, train):
     def main():
         model = make_model()
