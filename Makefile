@@ -15,9 +15,9 @@ unexport $(filter RUEDA_%,$(.VARIABLES)) PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 IN_VENV = PATH="$(abspath $(VENV))/bin:$$PATH"
-# With a shared PyTorch, what lies beside it does not count: commands would be missing in .venv/bin.
-SHARED_TORCH = $(wildcard $(VENV)/lib/python3*/site-packages/rueda_shared_torch.pth)
-PIP_INSTALL = $(VENV)/bin/python -m pip install $(if $(SHARED_TORCH),--ignore-installed)
+# What lies beside a shared PyTorch does not count, or .venv/bin would lack its commands.
+PIP_INSTALL = $(VENV)/bin/python -m pip install \
+              $$(ls $(VENV)/lib/*/site-packages/rueda_shared_torch.pth >/dev/null 2>&1 && echo --ignore-installed)
 WERROR = $(if $(CI),ON,OFF)
 SUITES = lint test-cpp test-asan test-tsan test-python
 # Folders count, too: their times tell of deleted files.
