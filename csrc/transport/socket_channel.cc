@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -20,6 +21,12 @@ void KeepAlive(int socket) {
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_seconds, sizeof interval_seconds);
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+// Whether the peer has shut its end, whatever of its bytes is still unread.
+bool PeerHasClosed(int socket) {
+  pollfd end{socket, POLLRDHUP, 0};
+  return ::poll(&end, 1, 0) > 0 && (end.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 }  // namespace
@@ -46,6 +53,8 @@ Result<size_t> SocketChannel::Send(const uint8_t* data, size_t bytes) {
     const bool full = sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
     wants_room_ = full || (sent >= 0 && static_cast<size_t>(sent) < bytes);
     if (sent >= 0) return static_cast<size_t>(sent);
+    // Behind a full window TCP never resets: the peer's end shows by its own FIN alone.
+    if (full && PeerHasClosed(socket_->get())) return Lost("the peer closed it");
     if (full) return size_t{0};
     if (errno != EINTR) return Lost(std::strerror(errno));
   }
