@@ -221,7 +221,8 @@ class _Recorder:
                     if source is client:
                         self.recorded += data
                     if not data:
-                        other.pop(source).shutdown(socket.SHUT_WR)
+                        with contextlib.suppress(OSError):  # it may have gone first
+                            other.pop(source).shutdown(socket.SHUT_WR)
                         continue
                     other[source].sendall(data)
 

@@ -115,8 +115,10 @@ def test_a_signal_that_reaches_everybody_is_no_failure(start: Callable, script: 
     launcher = start("-np", 2, script("import signal; print('up'); signal.pause()"))
     launcher.read_lines_until({"[0] up", "[1] up"})
     # Stopped meanwhile, the launcher learns of all deaths and of its own signal at once.
+    os.kill(launcher.pid, signal.SIGSTOP)
+    stopped, status = os.waitpid(launcher.pid, os.WUNTRACED)
+    assert (stopped, os.WIFSTOPPED(status)) == (launcher.pid, True)
     for pid, signum in [
-        (launcher.pid, signal.SIGSTOP),
         *((pid, signal.SIGTERM) for pid in launcher.workers()),
         (launcher.pid, signal.SIGTERM),
         (launcher.pid, signal.SIGCONT),
