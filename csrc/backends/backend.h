@@ -4,6 +4,8 @@
 // Abort, which any thread may call at any time.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -25,8 +27,17 @@ class Run {
   // Does what can be done without blocking. An error ends the epoch; after it or kDone, no more
   // steps.
   virtual Result<Progress> Step() = 0;
-  // The ranks whose progress this run waits for, as far as the backend can tell: for messages.
+  // The members whose progress this run waits for, as far as the backend can tell: for messages.
   virtual std::vector<int> WaitsFor() const { return {}; }
+};
+
+// A process set as the backend of all ranks sees it.
+struct Subset {
+  uint32_t process_set = 0;
+  std::vector<int> members;  // their places among the parent's members, ascending
+  // By member of the subset: byte offset in its arena of SplitBytes() zeroed bytes, aligned to 64,
+  // that the subset's backend may use while it lives. Empty where SplitBytes() is 0.
+  std::vector<int64_t> memory;
 };
 
 class Backend {
@@ -42,6 +53,15 @@ class Backend {
   // backend and is valid until the next Begin. Every member begins the same buckets in the same
   // order (I1), and none before the inputs of all of them are complete (I2).
   virtual Result<Run*> Begin(const Bucket& bucket, const BucketBuffers& buffers) = 0;
+
+  // The backend of a process set to which this rank belongs; this one outlives it. Every member
+  // splits at the same point of the order in which they run buckets.
+  virtual Result<std::unique_ptr<Backend>> Split(const Subset& subset) = 0;
+  // What Split needs of each member's arena. Constant; any thread.
+  virtual int64_t SplitBytes() const { return 0; }
+  // Whether buckets of this and of split backends may be under way at once. If not, the caller runs
+  // all of them one after another, in an order that all ranks share.
+  virtual bool concurrent() const { return false; }
 
   // Makes the run under way, and every later one, fail with `why` soon. Never blocks.
   virtual void Abort(const Status& why) = 0;

@@ -77,6 +77,7 @@ void BindConfig(py::module_& module) {
       .def_readonly("reducer_bucket_bytes", &Config::reducer_bucket_bytes)
       .def_readonly("reducer_first_bucket_bytes", &Config::reducer_first_bucket_bytes)
       .def_readonly("arena_bytes", &Config::arena_bytes)
+      .def_readonly("dynamic_process_sets", &Config::dynamic_process_sets)
       .def_readonly("start_timeout_seconds", &Config::start_timeout_seconds)
       .def_readonly("rendezvous", &Config::rendezvous);
   module.def("list_options", &ListOptions);

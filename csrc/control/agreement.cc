@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "control/disagreement.h"
+#include "control/uneven_tensors.h"
 #include "control/words.h"
 
 namespace rueda::control {
@@ -26,14 +27,15 @@ bool SameBits(double a, double b) {
 bool PlainlyAlike(const Request& a, const Request& b) {
   return &a == &b || (a.kind == b.kind && a.op == b.op && a.root == b.root &&
                       SameBits(a.prescale, b.prescale) && SameBits(a.postscale, b.postscale) &&
-                      a.process_set == b.process_set && a.tensors == b.tensors);
+                      a.process_set == b.process_set && a.tensors == b.tensors &&
+                      (IsUneven(a.kind) || a.parts == b.parts));
 }
 
-// "[*, 5]" for an allgather, whose ranks may differ in the first dimension if they have one.
+// "[*, 5]" where ranks may differ in the first dimension, if they have one.
 std::string OfferedShape(const Request& request, size_t tensor) {
   const std::vector<int64_t>& shape = request.tensors[tensor].shape;
   std::string text = ShapeText(shape);
-  if (request.kind != OpKind::kAllgather || shape.empty()) return text;
+  if (!IsUneven(request.kind) || shape.empty()) return text;
   return "[*" + text.substr(text.find_first_of(",]"));
 }
 
@@ -53,7 +55,7 @@ class Comparison {
       RUEDA_RETURN_IF_ERROR(CompareArguments());
       RUEDA_RETURN_IF_ERROR(CompareTensors());
     }
-    return CheckRoot();
+    return Status::Ok();
   }
 
  private:
@@ -83,11 +85,16 @@ class Comparison {
 
   // The arguments that mean something to this operation.
   Status CompareArguments() const {
-    if (first_.kind == OpKind::kBroadcast) {
-      return Alike("root rank of " + Whole(), kSameArgument,
-                   [](const Request& offer) { return std::to_string(offer.root); });
+    if (HasRoot(first_.kind)) {
+      RUEDA_RETURN_IF_ERROR(Alike("root rank of " + Whole(), kSameArgument,
+                                  [](const Request& offer) { return std::to_string(offer.root); }));
     }
-    if (first_.kind != OpKind::kAllreduce) return Status::Ok();
+    if (!IsUneven(first_.kind)) {
+      RUEDA_RETURN_IF_ERROR(
+          Alike((first_.kind == OpKind::kAddProcessSet ? "ranks of " : "process set in ") + Whole(),
+                kSameArgument, [](const Request& offer) { return ShapeText(offer.parts); }));
+    }
+    if (!Reduces(first_.kind)) return Status::Ok();
     RUEDA_RETURN_IF_ERROR(Alike("op of " + Whole(), kSameArgument,
                                 [](const Request& offer) { return NameOf(offer.op); }));
     RUEDA_RETURN_IF_ERROR(Alike("prescale factor of " + Whole(), kSameArgument,
@@ -120,14 +127,6 @@ class Comparison {
                  [i](const Request& offer) { return OfferedShape(offer, i); });
   }
 
-  Status CheckRoot() const {
-    if (first_.kind != OpKind::kBroadcast) return Status::Ok();
-    if (std::find(ranks_.begin(), ranks_.end(), first_.root) != ranks_.end()) return Status::Ok();
-    return {StatusCode::kInvalidArgument,
-            Whole() + " has the root rank " + std::to_string(first_.root) +
-                ", but its process set is " + RankList(ranks_) + ". Pass a root rank among them."};
-  }
-
   std::string Whole() const { return Subject(first_.kind, first_.name); }
 
   // "'x' in allreduce", or "'w' of group 'g' in allreduce".
@@ -146,67 +145,81 @@ class Comparison {
 
 std::vector<int64_t> PlacementsOf(const std::vector<const Request*>& offers) {
   const Request& first = *offers[0];
-  if (first.kind != OpKind::kAllreduce) return {};
+  // The members of a new set place memory for it; the other ranks have none.
+  const bool adds = first.kind == OpKind::kAddProcessSet;
+  if (first.kind != OpKind::kAllreduce && !adds) return {};
   for (const TensorSpec& tensor : first.tensors) {
     if (tensor.dtype != first.tensors[0].dtype) return {};
   }
   std::vector<int64_t> placements;
   placements.reserve(offers.size());
   for (const Request* offer : offers) {
-    if (offer->placement == kPrivate) return {};
+    if (offer->placement == kPrivate && !adds) return {};
     placements.push_back(offer->placement);
   }
   return placements;
 }
 
-// Fills in the first dimensions of one gathered tensor; false if the gathered one is larger than
-// memory can be.
-bool GatherFirstDims(const std::vector<const Request*>& offers, size_t tensor, Response& response) {
-  const TensorSpec& first = offers[0]->tensors[tensor];
-  auto row = static_cast<int64_t>(SizeOf(first.dtype));
-  for (size_t i = 1; i < first.shape.size(); ++i) row *= first.shape[i];
-  std::vector<int64_t>& dims = response.first_dims.emplace_back();
-  dims.reserve(offers.size());
-  int64_t bytes = 0;
-  for (const Request* offer : offers) {
-    dims.push_back(offer->tensors[tensor].shape[0]);
-    int64_t own = 0;
-    if (__builtin_mul_overflow(row, dims.back(), &own)) return false;
-    if (__builtin_add_overflow(bytes, own, &bytes)) return false;
-  }
-  return true;
-}
-
-Status FillFirstDims(const std::vector<const Request*>& offers, Response& response) {
-  const Request& first = *offers[0];
-  for (size_t i = 0; i < first.tensors.size(); ++i) {
-    const std::string name = "allgather of " + Quote(first.tensors[i].name);
-    if (first.tensors[i].shape.empty()) {
-      return {StatusCode::kInvalidArgument,
-              name +
-                  " needs at least one dimension to join the ranks' parts along, but every rank "
-                  "offered a scalar. Reshape it to [1]."};
-    }
-    if (!GatherFirstDims(offers, i, response)) {
-      return {StatusCode::kInvalidArgument,
-              name + " would be larger than memory can be. Gather a smaller tensor."};
-    }
+Status CheckReducescatter(const Request& first) {
+  for (const TensorSpec& tensor : first.tensors) {
+    if (!tensor.shape.empty()) continue;
+    return {StatusCode::kInvalidArgument,
+            "reducescatter of " + Quote(tensor.name) +
+                " needs at least one dimension to divide among the ranks, but every rank offered a "
+                "scalar. Reshape it to [1]."};
   }
   return Status::Ok();
+}
+
+Status CheckRoot(const std::vector<int>& ranks, const std::vector<SharedRequest>& offers,
+                 const Request& first) {
+  if (!HasRoot(first.kind)) return Status::Ok();
+  const auto root = std::find(ranks.begin(), ranks.end(), first.root);
+  const std::string whole =
+      Subject(first.kind, first.name) + " has the root rank " + std::to_string(first.root);
+  if (root == ranks.end()) {
+    return {StatusCode::kInvalidArgument, whole + ", but its process set is " + RankList(ranks) +
+                                              ". Pass a root rank among them."};
+  }
+  if (offers[static_cast<size_t>(root - ranks.begin())] != nullptr) return Status::Ok();
+  return {StatusCode::kInvalidArgument,
+          whole + ", which has joined: it is out of data. Pass a root rank that has not."};
 }
 
 }  // namespace
 
 Response Agree(const Topology& topology, const std::vector<int>& ranks,
-               const std::vector<const Request*>& offers) {
+               const std::vector<SharedRequest>& offers) {
+  std::vector<int> present;
+  std::vector<const Request*> offered;
   Response response;
-  response.process_set = offers[0]->process_set;
-  response.name = offers[0]->name;
-  response.error = Comparison(topology, ranks, offers).Run();
-  if (!response.error.ok()) return response;
-  response.placements = PlacementsOf(offers);
-  if (offers[0]->kind == OpKind::kAllgather) response.error = FillFirstDims(offers, response);
-  if (!response.error.ok()) response.first_dims.clear();
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    if (offers[i] == nullptr) {
+      response.absent.push_back(ranks[i]);
+      continue;
+    }
+    present.push_back(ranks[i]);
+    offered.push_back(offers[i].get());
+    if (response.request == nullptr) response.request = offers[i];
+  }
+  const Request& first = *offered[0];
+  response.process_set = first.process_set;
+  response.name = first.name;
+  response.error = Comparison(topology, present, offered).Run();
+  if (response.error.ok()) response.error = CheckRoot(ranks, offers, first);
+  if (response.error.ok() && first.kind == OpKind::kReducescatter) {
+    response.error = CheckReducescatter(first);
+  }
+  if (response.error.ok() && IsUneven(first.kind)) {
+    response.error = FillFirstDims(ranks, offers, first, &response.first_dims);
+  }
+  const bool whole = response.absent.empty();
+  if (response.error.ok() && whole) response.placements = PlacementsOf(offered);
+  if (!response.error.ok()) {
+    response.first_dims.clear();
+    response.absent.clear();
+  }
+  if (whole || !response.error.ok()) response.request = nullptr;
   return response;
 }
 

@@ -75,7 +75,7 @@ class Coordinator::Impl {
     while (Entry* entry = book_.oldest_unreported()) {
       const Duration age = now - entry->since;
       if (age < options_.stall_warning) break;
-      stalls.push_back({entry->key.name, entry->kind(), entry->MissingRanks(), age});
+      stalls.push_back({entry->key.name, entry->kind(), MissingFrom(*entry), age});
       book_.MarkReported(*entry);
     }
     return stalls;
@@ -120,7 +120,7 @@ class Coordinator::Impl {
 
   Status AbsorbRequest(int from, const Request& request, TimePoint now) {
     const OfferKeyView key{request.process_set, request.name};
-    const ProcessSet* set = sets_.Find(request.process_set);
+    ProcessSet* set = sets_.Find(request.process_set);
     const int member = set ? set->MemberOf(from) : -1;
     if (member < 0) {
       AnswerOne(from, key, NotInSet(from, request, set));
@@ -141,15 +141,49 @@ class Coordinator::Impl {
       return Broken(from, "offered " + Quote(entry.key.name) + " twice before it was answered");
     }
     if (full != nullptr) entry.PutFull(member, *full);
-    if (entry.offered.count() == 1) book_.Wait(entry, now);
-    if (entry.offered.count() < entry.set->size()) return Status::Ok();
+    entry.last_offerer = from;
+    if (entry.offered.count() == 1) {
+      book_.Wait(entry, now);
+    } else if (entry.waits_in == nullptr) {
+      return Status::Ok();  // complete without this rank, which had joined; now it takes part
+    }
+    if (entry.kind() == OpKind::kJoin) Join(entry, from);
+    if (IsComplete(entry)) MakeReady(entry);
+    return Status::Ok();
+  }
+
+  bool IsComplete(const Entry& entry) const {
+    if (entry.offered.count() == entry.set->size()) return true;
+    return sets_.anybody_joined(*entry.set) && entry.kind() != OpKind::kJoin &&
+           MissingFrom(entry).empty();
+  }
+
+  // Ranks that are waited for: neither have they offered it nor joined.
+  std::vector<int> MissingFrom(const Entry& entry) const {
+    std::vector<int> missing = entry.MissingRanks();
+    if (entry.kind() == OpKind::kJoin) return missing;
+    std::erase_if(missing, [&](int rank) { return sets_.IsAbsent(*entry.set, rank); });
+    return missing;
+  }
+
+  void MakeReady(Entry& entry) {
     book_.StopWaiting(entry);
-    if (entry.full.empty()) {
+    const bool cached = entry.full.empty() && entry.offered.count() == entry.set->size();
+    if (cached) {
       ready_slots_.Insert(entry.slot);
     } else {
       ready_.push_back(&entry);
     }
-    return Status::Ok();
+  }
+
+  // From now on nobody waits for `rank`, whatever it has not offered yet.
+  void Join(const Entry& join, int rank) {
+    join.set->Join(rank);
+    for (Entry* entry : book_.Waiting()) {
+      if (entry->set->MemberOf(rank) >= 0 && IsComplete(*entry) && entry != &join) {
+        MakeReady(*entry);
+      }
+    }
   }
 
   // Complete rounds still run, and the rank reads its acknowledgement after them. Its other offers
@@ -176,7 +210,7 @@ class Coordinator::Impl {
     while (Entry* entry = book_.oldest()) {
       const Duration age = now - entry->since;
       if (age < options_.stall_shutdown) break;
-      AnswerOfferers(*entry, Stalled(topology_, *entry, age));
+      AnswerOfferers(*entry, Stalled(topology_, *entry, MissingFrom(*entry), age));
     }
   }
 
@@ -195,6 +229,7 @@ class Coordinator::Impl {
       const int rank = entry.set->ranks()[member];
       if (rank != but_rank) AnswerOne(rank, entry.key, error);
     });
+    if (entry.kind() == OpKind::kJoin) entry.set->EndJoin();
     book_.Close(entry);
   }
 
@@ -209,31 +244,84 @@ class Coordinator::Impl {
     ready_slots_.Clear();
   }
 
-  // Answers a complete round in which somebody offered in full, and gives, keeps or drops the slot.
+  // Answers a complete round that is more than bits, and gives, keeps or drops the slot.
   Response Settle(Entry& entry) {
     std::vector<SharedRequest> offers = entry.Offers();
-    std::vector<const Request*> plain;
-    plain.reserve(offers.size());
-    for (const SharedRequest& offer : offers) plain.push_back(offer.get());
-    Response response = Agree(topology_, entry.set->ranks(), plain);
+    const bool whole = entry.offered.count() == entry.set->size();
+    const SharedRequest first =
+        *std::find_if(offers.begin(), offers.end(), [](auto& offer) { return offer != nullptr; });
+    Response response = Agree(topology_, entry.set->ranks(), offers);
     if (EncodedBytes(response) > kMaxResponseBytes) {
-      response.placements.clear();
-      response.first_dims.clear();
-      response.error = TooLong(*plain[0]);
+      response = {};
+      response.process_set = first->process_set;
+      response.name = first->name;
+      response.error = TooLong(*first);
     }
-    const bool lasts =
-        response.error.ok() && std::none_of(plain.begin(), plain.end(),
-                                            [](const Request* offer) { return offer->transient; });
-    if (lasts) {
-      book_.AssignSlot(entry);
-      ready_slots_.Grow(entry.slot == kNoSlot ? 0 : entry.slot + size_t{1});
-      entry.agreed = std::move(offers);
-      response.slot = entry.slot;
-    } else {
-      book_.DropSlot(entry);
-    }
+    if (response.error.ok()) Govern(entry, *first, response);
+    // A rank that has joined hears nothing of slots.
+    if (whole) SettleSlot(entry, std::move(offers), response);
     book_.Close(entry);
     return response;
+  }
+
+  void SettleSlot(Entry& entry, std::vector<SharedRequest> offers, Response& response) {
+    const bool lasts =
+        response.error.ok() &&
+        std::none_of(offers.begin(), offers.end(), [](auto& offer) { return offer->transient; });
+    if (!lasts) return book_.DropSlot(entry);
+    book_.AssignSlot(entry);
+    ready_slots_.Grow(entry.slot == kNoSlot ? 0 : entry.slot + size_t{1});
+    entry.agreed = std::move(offers);
+    response.slot = entry.slot;
+  }
+
+  // What is agreed about the job itself happens here, between two responses.
+  void Govern(Entry& entry, const Request& request, Response& response) {
+    switch (request.kind) {
+      case OpKind::kJoin:
+        response.number = entry.last_offerer;
+        return entry.set->EndJoin();
+      case OpKind::kAddProcessSet:
+      case OpKind::kRemoveProcessSet:
+        response.error = ChangeSets(request, response);
+        if (!response.error.ok()) response.placements.clear();
+        return;
+      default:
+        return;
+    }
+  }
+
+  Status ChangeSets(const Request& request, Response& response) {
+    if (!response.absent.empty()) {
+      const Status error = NeedsEveryone(request, response.absent);
+      response.absent.clear();
+      response.request = nullptr;
+      return error;
+    }
+    if (request.kind == OpKind::kRemoveProcessSet) return RemoveSet(request);
+    Result<uint32_t> id = sets_.AddNew({request.parts.begin(), request.parts.end()});
+    if (!id.ok()) return id.status();
+    response.number = *id;
+    return Status::Ok();
+  }
+
+  Status RemoveSet(const Request& request) {
+    const auto id = static_cast<uint32_t>(request.parts.empty() ? 0 : request.parts.front());
+    if (const ProcessSet* set = sets_.Find(id); set != nullptr && id != 0) {
+      const std::vector<Entry*> entries = book_.Of(*set);
+      for (const Entry* entry : entries) {
+        // Ranks offer nothing to a set after its removal, so this is none that completes.
+        if (entry->offered.count() > 0 && entry->waits_in == nullptr) return SetInUse(request);
+      }
+      for (Entry* entry : entries) {
+        const bool has_slot = entry->slot != kNoSlot;
+        AnswerOfferers(*entry, SetRemoved(*entry, id));
+        if (!has_slot) continue;  // it is gone
+        book_.DropSlot(*entry);
+        book_.Close(*entry);
+      }
+    }
+    return sets_.Remove(id);
   }
 
   const Topology topology_;

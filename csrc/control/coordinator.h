@@ -1,5 +1,8 @@
 // Coordinator: rank 0's half of the negotiation, as a pure state machine.
 //
+// A rank that has joined a set is waited for no longer: what the others offer there runs without
+// it, until all have joined. Who joins set 0 is absent from every set.
+//
 // It is told what ranks offer and what time it is, and answers with frames; it knows no sockets,
 // threads or clocks. One thread at a time. A request becomes ready when every member of its process
 // set has offered it (I2); disagreement becomes an error response that names each rank's value, and
@@ -43,8 +46,9 @@ class Coordinator {
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
 
-  // Names a subset of the ranks before anybody offers to it; set 0, all ranks, is always there.
-  // kInvalidArgument if the id is taken, or the ranks are none, repeated or out of range.
+  // Names a subset of the ranks before anybody offers to it; set 0, all ranks, is always there, and
+  // ranks add and remove others by requests. kInvalidArgument if the id is taken, or the ranks are
+  // none, repeated or out of range.
   Status AddProcessSet(uint32_t id, const std::vector<int>& ranks);
 
   // Takes one rank's batch in. `now` never goes back. kCorrupt if it breaks the protocol (unknown

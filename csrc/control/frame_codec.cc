@@ -1,8 +1,11 @@
 // Encode and DecodeFrame: a frame as bytes. Format: docs/wire-format.md, "Control messages".
+#include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "control/message_header.h"
 #include "control/messages.h"
+#include "control/request_codec.h"
 #include "control/slot_set.h"
 #include "control/wire.h"
 #include "control/words.h"
@@ -43,6 +46,10 @@ void WriteAgreed(Writer& writer, const Response& response) {
   writer.I64s(response.placements);
   writer.U32(static_cast<uint32_t>(response.first_dims.size()));
   for (const std::vector<int64_t>& dims : response.first_dims) writer.I64s(dims);
+  writer.I64(response.number);
+  writer.U32(static_cast<uint32_t>(response.absent.size()));
+  for (const int rank : response.absent) writer.I32(rank);
+  if (!response.absent.empty()) Write(writer, *response.request);
 }
 
 void WriteError(Writer& writer, const Response& response) {
@@ -55,16 +62,29 @@ void WriteError(Writer& writer, const Response& response) {
   writer.String(Clip(response.error.message(), kMaxTextBytes));
 }
 
+void ReadAbsent(Reader& reader, Response& response) {
+  const uint32_t absent = reader.Count(kMaxMessageBytes, sizeof(int32_t));
+  if (absent == 0) return;
+  response.absent.reserve(absent);
+  for (uint32_t i = 0; i < absent; ++i) response.absent.push_back(reader.I32());
+  const bool ascend = std::is_sorted(response.absent.begin(), response.absent.end());
+  reader.Require(response.absent.front() >= 0 && ascend, "absent ranks are not in order");
+  reader.Require(response.slot == kNoSlot, "an answer that lacks ranks has a slot");
+  response.request = std::make_shared<const Request>(ReadRequest(reader));
+}
+
 Response ReadAgreed(Reader& reader) {
   Response response;
   response.process_set = reader.U32();
   response.name = reader.String(kMaxNameBytes);
   response.slot = reader.U32();
   reader.Require(response.slot == kNoSlot || response.slot < kMaxSlots, "a slot is too large");
-  response.placements = reader.I64s(0);
+  response.placements = reader.I64s(kPrivate);
   const uint32_t tensors = reader.Count(kMaxTensorsPerRequest, sizeof(uint32_t));
   response.first_dims.reserve(tensors);
   for (uint32_t i = 0; i < tensors; ++i) response.first_dims.push_back(reader.I64s(0));
+  response.number = reader.I64();
+  ReadAbsent(reader, response);
   return response;
 }
 
@@ -161,6 +181,8 @@ size_t EncodedBytes(const Response& response) {
   for (const std::vector<int64_t>& dims : response.first_dims) {
     bytes += 4 + sizeof(int64_t) * dims.size();
   }
+  bytes += sizeof(int64_t) + 4 + sizeof(int32_t) * response.absent.size();
+  if (response.request != nullptr) bytes += EncodedBytes(*response.request);
   return bytes;
 }
 

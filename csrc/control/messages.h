@@ -5,8 +5,10 @@
 // same request is one bit. Formats: docs/wire-format.md.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,12 +46,22 @@ struct Response {
   Status error;        // ok: run it; mismatch and departures leave the epoch alive
   int only_rank = -1;  // error addressed to one rank (it alone has offered), or -1: to all
   std::vector<int64_t> placements;  // by rank of the set; empty: staged
-  // Allgather: the first dimension that each rank offered, by tensor, then by rank.
+  // By tensor. Allgather and gather: the first dimension that each rank offered, by rank. Alltoall
+  // and scatter: the rows that rank i sends to rank j, at i * (size of the set) + j.
   std::vector<std::vector<int64_t>> first_dims;
+  // A new process set: its number. Join: the rank that joined last.
+  int64_t number = 0;
+  // Ranks that have joined and did not offer it, ascending; then `request` is what the others
+  // offered, for those who do not know it. Such a response has no slot and changes none.
+  std::vector<int> absent;
+  std::shared_ptr<const Request> request;
 
   // Whether `rank` (a member of the process set) has to act on it at all.
   bool AddressedTo(int rank) const { return only_rank < 0 || only_rank == rank; }
-  bool operator==(const Response&) const = default;
+  bool IsAbsent(int rank) const {
+    return std::find(absent.begin(), absent.end(), rank) != absent.end();
+  }
+  bool operator==(const Response& other) const;
 };
 
 // Limits that every rank must use alike, so they travel in the frame and never come from a rank's

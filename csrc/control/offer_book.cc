@@ -2,7 +2,7 @@
 
 namespace rueda::control {
 
-Entry::Entry(OfferKeyView name, const ProcessSet& members) : key(name), set(&members) {
+Entry::Entry(OfferKeyView name, ProcessSet& members) : key(name), set(&members) {
   offered.Grow(members.size());
 }
 
@@ -15,8 +15,9 @@ void Entry::PutFull(size_t member, const Request& request) {
 
 std::vector<SharedRequest> Entry::Offers() const {
   std::vector<SharedRequest> offers = full;
+  offers.resize(set->size());
   for (size_t i = 0; i < offers.size(); ++i) {
-    if (offers[i] == nullptr) offers[i] = agreed[i];
+    if (offers[i] == nullptr && offered.Contains(i)) offers[i] = agreed[i];
   }
   return offers;
 }
@@ -48,7 +49,7 @@ Entry* OfferBook::ByName(OfferKeyView key) const {
   return found == entries_.end() ? nullptr : found->second.get();
 }
 
-Entry& OfferBook::Open(OfferKeyView key, const ProcessSet& set) {
+Entry& OfferBook::Open(OfferKeyView key, ProcessSet& set) {
   auto entry = std::make_unique<Entry>(key, set);
   return *entries_.emplace(OfferKey(key), std::move(entry)).first->second;
 }
@@ -90,27 +91,35 @@ void OfferBook::Close(Entry& entry) {
 
 void OfferBook::Wait(Entry& entry, TimePoint now) {
   entry.since = now;
-  entry.waits = true;
-  entry.reported = false;
-  unreported_.PushBack(entry);
+  entry.waits_in = entry.kind() == OpKind::kJoin ? &joins_ : &unreported_;
+  entry.waits_in->PushBack(entry);
 }
 
 void OfferBook::StopWaiting(Entry& entry) {
-  if (!entry.waits) return;
-  (entry.reported ? reported_ : unreported_).Remove(entry);
-  entry.waits = false;
+  if (entry.waits_in == nullptr) return;
+  entry.waits_in->Remove(entry);
+  entry.waits_in = nullptr;
 }
 
 void OfferBook::MarkReported(Entry& entry) {
   unreported_.Remove(entry);
-  entry.reported = true;
+  entry.waits_in = &reported_;
   reported_.PushBack(entry);
 }
 
 std::vector<Entry*> OfferBook::Waiting() const {
   std::vector<Entry*> all;
-  for (Entry* entry = reported_.front(); entry; entry = entry->next) all.push_back(entry);
-  for (Entry* entry = unreported_.front(); entry; entry = entry->next) all.push_back(entry);
+  for (const WaitingList* list : {&reported_, &unreported_, &joins_}) {
+    for (Entry* entry = list->front(); entry; entry = entry->next) all.push_back(entry);
+  }
+  return all;
+}
+
+std::vector<Entry*> OfferBook::Of(const ProcessSet& set) const {
+  std::vector<Entry*> all;
+  for (const auto& [key, entry] : entries_) {
+    if (entry->set == &set) all.push_back(entry.get());
+  }
   return all;
 }
 

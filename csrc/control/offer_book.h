@@ -17,12 +17,12 @@
 
 namespace rueda::control {
 
-using SharedRequest = std::shared_ptr<const Request>;
+class WaitingList;
 
 // One name of one process set. A round begins with the first offer and ends with the answer.
 struct Entry {
   OfferKey key;
-  const ProcessSet* set;
+  ProcessSet* set;
   uint32_t slot = kNoSlot;
   // What each member offered when the slot was agreed: what its bit stands for. Empty: no slot.
   std::vector<SharedRequest> agreed;
@@ -31,20 +31,20 @@ struct Entry {
   BitSet offered;
   std::vector<SharedRequest> full;  // offers in full; null: a bit or nothing; empty: none was
   SharedRequest first_full;
-  TimePoint since{};  // the first offer
+  TimePoint since{};      // the first offer
+  int last_offerer = -1;  // a rank
 
-  // Neighbours in a WaitingList.
+  // While the round is incomplete: its list, and its neighbours there.
+  WaitingList* waits_in = nullptr;
   Entry* previous = nullptr;
   Entry* next = nullptr;
-  bool waits = false;
-  bool reported = false;
 
-  Entry(OfferKeyView name, const ProcessSet& members);
+  Entry(OfferKeyView name, ProcessSet& members);
   // As this round's first offer has it, for texts. There must be an offer or a slot.
   OpKind kind() const { return first_full ? first_full->kind : agreed[0]->kind; }
   // Notes an offer in full. Requests that equal the first one share its memory.
   void PutFull(size_t member, const Request& request);
-  // The members' offers, bits replaced by what they stand for. Every member must have offered.
+  // The members' offers, bits replaced by what they stand for; null where there is none.
   std::vector<SharedRequest> Offers() const;
   std::vector<int> MissingRanks() const;
 };
@@ -68,7 +68,7 @@ class OfferBook {
   // Null if there is none.
   Entry* BySlot(uint32_t slot) const { return slot < slots_.size() ? slots_[slot] : nullptr; }
   Entry* ByName(OfferKeyView key) const;
-  Entry& Open(OfferKeyView key, const ProcessSet& set);
+  Entry& Open(OfferKeyView key, ProcessSet& set);
 
   // Gives the entry a slot unless it has one or all are taken.
   void AssignSlot(Entry& entry);
@@ -76,14 +76,17 @@ class OfferBook {
   // Ends the round. An entry without a slot is forgotten and destroyed.
   void Close(Entry& entry);
 
+  // A join may wait for as long as others have data: it is never among the oldest.
   void Wait(Entry& entry, TimePoint now);
   void StopWaiting(Entry& entry);
+  // Every entry of a set, with or without a slot.
+  std::vector<Entry*> Of(const ProcessSet& set) const;
   // Moves it to those that TakeStalls has told of.
   void MarkReported(Entry& entry);
   Entry* oldest_unreported() const { return unreported_.front(); }
   // Reported ones are older than all others.
   Entry* oldest() const { return reported_.front() ? reported_.front() : unreported_.front(); }
-  // All that wait, oldest first.
+  // All that wait: joins last, the others oldest first.
   std::vector<Entry*> Waiting() const;
 
  private:
@@ -93,6 +96,7 @@ class OfferBook {
   std::vector<uint32_t> free_slots_;
   WaitingList unreported_;
   WaitingList reported_;
+  WaitingList joins_;
 };
 
 }  // namespace rueda::control

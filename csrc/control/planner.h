@@ -30,14 +30,17 @@ struct PlannedBucket {
 };
 
 // Rules: requests placed in the arena on every rank are buckets of their own, reduced in place.
-// Staged allreduces of equal dtype, op and factors share buckets of up to limits.bucket_bytes;
-// broadcasts from one root share buckets as bytes; an allgather is a bucket a tensor; a barrier
-// runs after every bucket before it and before every bucket after it. A request with no elements is
-// still completed, by the bucket planned for its place in the order.
+// Staged allreduces (and reduces to one root) of equal dtype, op, factors and absent ranks share
+// buckets of up to limits.bucket_bytes; broadcasts from one root share buckets as bytes; operations
+// whose ranks get different parts are a bucket a tensor; a barrier runs after every bucket before
+// it and before every bucket after it. A request with no elements is still completed, by the bucket
+// planned for its place in the order.
 //
-// All requests belong to one process set of `set_size` ranks. Buckets that share run in the place
-// of their first tensor. In-place buckets span the whole layout, padding included.
-std::vector<PlannedBucket> Plan(std::span<const AgreedRequest> agreed, int set_size,
+// All requests belong to one process set, and move tensors (or are barriers or joins, which move
+// nothing and run like barriers). `ranks` are the set's. Buckets that share run in the place of
+// their first tensor. In-place buckets span the whole layout, padding included. Complex numbers are
+// reduced as pairs.
+std::vector<PlannedBucket> Plan(std::span<const AgreedRequest> agreed, std::span<const int> ranks,
                                 const Limits& limits);
 
 }  // namespace rueda::control

@@ -14,6 +14,11 @@ ProcessSet::ProcessSet(std::vector<int> ranks, int size)
   }
 }
 
+void ProcessSet::Join(int rank) {
+  joined_.Grow(member_of_.size());
+  joined_.Insert(static_cast<size_t>(rank));
+}
+
 void ProcessSet::Leave(int rank) {
   if (MemberOf(rank) >= 0 && first_departed_ < 0) first_departed_ = rank;
 }
@@ -21,7 +26,7 @@ void ProcessSet::Leave(int rank) {
 ProcessSets::ProcessSets(int size) : size_(size) {
   std::vector<int> all(static_cast<size_t>(size));
   std::iota(all.begin(), all.end(), 0);
-  sets_.emplace(0, ProcessSet(std::move(all), size));
+  all_ = &sets_.emplace(0, ProcessSet(std::move(all), size)).first->second;
 }
 
 Status ProcessSets::Add(uint32_t id, std::vector<int> ranks) {
@@ -41,12 +46,39 @@ Status ProcessSets::Add(uint32_t id, std::vector<int> ranks) {
   if (!sets_.emplace(id, ProcessSet(std::move(ranks), size_)).second) {
     return {StatusCode::kInvalidArgument, name + " exists already. Choose another number."};
   }
+  if (id < kPairBit) next_id_ = std::max(next_id_, id + 1);
   return Status::Ok();
 }
 
-const ProcessSet* ProcessSets::Find(uint32_t id) const {
-  const auto found = sets_.find(id);
-  return found == sets_.end() ? nullptr : &found->second;
+Result<uint32_t> ProcessSets::AddNew(std::vector<int> ranks) {
+  std::sort(ranks.begin(), ranks.end());
+  for (const auto& [id, set] : sets_) {
+    if (id >= kPairBit || set.ranks() != ranks) continue;
+    return Status(StatusCode::kInvalidArgument,
+                  "process set " + std::to_string(id) + " already has " +
+                      std::string(id == 0 ? "all ranks" : "these ranks") + ". Use that one.");
+  }
+  const uint32_t id = next_id_;
+  RUEDA_RETURN_IF_ERROR(Add(id, std::move(ranks)));
+  return id;
+}
+
+Status ProcessSets::Remove(uint32_t id) {
+  if (id == 0) {
+    return {StatusCode::kInvalidArgument, "process set 0 has all ranks and cannot be removed."};
+  }
+  if (id < kPairBit && sets_.erase(id) == 1) return Status::Ok();
+  return {StatusCode::kInvalidArgument,
+          "process set " + std::to_string(id) + " does not exist (any more)."};
+}
+
+ProcessSet* ProcessSets::Find(uint32_t id) {
+  auto found = sets_.find(id);
+  if (found != sets_.end()) return &found->second;
+  const auto low = static_cast<int>((id & ~kPairBit) >> 16);
+  const auto high = static_cast<int>(id & 0xFFFF);
+  if (id != PairOf(low, high) || low == high || high >= size_) return nullptr;
+  return &sets_.emplace(id, ProcessSet({low, high}, size_)).first->second;
 }
 
 void ProcessSets::Leave(int rank) {

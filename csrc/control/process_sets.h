@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "control/bit_set.h"
 #include "core/status.h"
 
 namespace rueda::control {
@@ -23,11 +24,26 @@ class ProcessSet {
   int first_departed() const { return first_departed_; }
   void Leave(int rank);
 
+  // Members that have joined this set and wait for the others to.
+  bool HasJoined(int rank) const { return joined_.Contains(static_cast<size_t>(rank)); }
+  size_t joined() const { return joined_.count(); }
+  void Join(int rank);
+  void EndJoin() { joined_.Clear(); }
+
  private:
   std::vector<int> ranks_;
   std::vector<int> member_of_;  // by rank
+  BitSet joined_;               // ranks
   int first_departed_ = -1;
 };
+
+// Two ranks that send to each other are a process set without being asked, with this number.
+constexpr uint32_t kPairBit = uint32_t{1} << 31;
+constexpr uint32_t PairOf(int a, int b) {
+  const auto low = static_cast<uint32_t>(a < b ? a : b);
+  const auto high = static_cast<uint32_t>(a < b ? b : a);
+  return kPairBit | low << 16 | high;
+}
 
 class ProcessSets {
  public:
@@ -36,14 +52,27 @@ class ProcessSets {
 
   // kInvalidArgument if the id is taken or the ranks are none, repeated or out of range.
   Status Add(uint32_t id, std::vector<int> ranks);
-  // Null if there is none. Stays valid.
-  const ProcessSet* Find(uint32_t id) const;
+  // The number of a new set of these ranks, never used before. Errors as Add's, and if there is
+  // such a set already.
+  Result<uint32_t> AddNew(std::vector<int> ranks);
+  // kInvalidArgument if there is none, or it is set 0.
+  Status Remove(uint32_t id);
+
+  // Null if there is none. Makes pairs on the way. Stays valid until it is removed.
+  ProcessSet* Find(uint32_t id);
+  // Whether `rank` offers nothing to `set` for now: it joined that set, or the one of all ranks.
+  bool IsAbsent(const ProcessSet& set, int rank) const {
+    return set.HasJoined(rank) || all_->HasJoined(rank);
+  }
+  bool anybody_joined(const ProcessSet& set) const { return set.joined() + all_->joined() > 0; }
   // Marks `rank` as departed in every set it belongs to.
   void Leave(int rank);
 
  private:
   const int size_;
+  uint32_t next_id_ = 1;
   std::map<uint32_t, ProcessSet> sets_;  // a map: sets stay where they are
+  ProcessSet* all_;                      // set 0
 };
 
 }  // namespace rueda::control

@@ -17,8 +17,8 @@ std::string Seconds(Duration age) {
 
 }  // namespace
 
-Status Stalled(const Topology& topology, const Entry& entry, Duration age) {
-  const std::vector<int> missing = entry.MissingRanks();
+Status Stalled(const Topology& topology, const Entry& entry, const std::vector<int>& missing,
+               Duration age) {
   return Status(StatusCode::kStalled,
                 Subject(entry.kind(), entry.key.name) + " was given up after " + Seconds(age) +
                     ": " + NamedRankList(topology, missing) +
@@ -36,6 +36,26 @@ Status NotInSet(int rank, const Request& request, const ProcessSet* set) {
   return {StatusCode::kInvalidArgument, what + " (" + RankList(set->ranks()) + "), which rank " +
                                             std::to_string(rank) +
                                             " is not in. Call it on members only."};
+}
+
+Status NeedsEveryone(const Request& request, const std::vector<int>& absent) {
+  return {StatusCode::kInvalidArgument, std::string(NameOf(request.kind)) +
+                                            " needs every rank, but " + RankList(absent) +
+                                            (absent.size() == 1 ? " has" : " have") +
+                                            " joined. Call it before join() or after it."};
+}
+
+Status SetInUse(const Request& request) {
+  return {
+      StatusCode::kInvalidArgument,
+      std::string(NameOf(request.kind)) + ": the process set is in use. Wait for its work first."};
+}
+
+Status SetRemoved(const Entry& entry, uint32_t process_set) {
+  return {StatusCode::kInvalidArgument,
+          Subject(entry.kind(), entry.key.name) + " was on its way when process set " +
+              std::to_string(process_set) +
+              " was removed. Wait for asynchronous work of a process set before removing it."};
 }
 
 Status TooLong(const Request& request) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "control/offer_book.h"
 #include "control/request.h"
@@ -10,11 +11,19 @@
 
 namespace rueda::control {
 
-// kStalled: who has waited how long for what, and whom for.
-Status Stalled(const Topology& topology, const Entry& entry, Duration age);
+// kStalled: who has waited how long for what, and whom for: `missing`, which is not empty.
+Status Stalled(const Topology& topology, const Entry& entry, const std::vector<int>& missing,
+               Duration age);
 
 // kInvalidArgument: the process set of `request` is unknown (`set` is null) or `rank` is not in it.
 Status NotInSet(int rank, const Request& request, const ProcessSet* set);
+
+// kInvalidArgument: `request` changes the process sets, and `absent` ranks have joined.
+Status NeedsEveryone(const Request& request, const std::vector<int>& absent);
+// kInvalidArgument: the set that `request` removes runs something.
+Status SetInUse(const Request& request);
+// kInvalidArgument: `entry` was on its way in a set that was removed.
+Status SetRemoved(const Entry& entry, uint32_t process_set);
 
 // kInvalidArgument: the answer would not fit a frame.
 Status TooLong(const Request& request);

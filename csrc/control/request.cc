@@ -3,6 +3,8 @@
 #include <bit>
 #include <tuple>
 
+#include "control/messages.h"
+
 namespace rueda::control {
 
 int64_t TensorSpec::count() const {
@@ -17,7 +19,25 @@ bool Request::operator==(const Request& other) const {
                       std::bit_cast<uint64_t>(r.postscale), r.process_set, r.transient,
                       r.placement);
   };
-  return values(*this) == values(other) && name == other.name && tensors == other.tensors;
+  return values(*this) == values(other) && name == other.name && tensors == other.tensors &&
+         parts == other.parts;
+}
+
+bool Response::operator==(const Response& other) const {
+  const auto values = [](const Response& r) {
+    return std::tie(r.slot, r.cached, r.process_set, r.name, r.error, r.only_rank, r.placements,
+                    r.first_dims, r.number, r.absent);
+  };
+  const bool both = request != nullptr && other.request != nullptr;
+  return values(*this) == values(other) &&
+         (both ? *request == *other.request : request == other.request);
+}
+
+std::vector<int64_t> ScatteredRows(int64_t rows, size_t members) {
+  const auto n = static_cast<int64_t>(members);
+  std::vector<int64_t> parts(members, rows / n);
+  for (int64_t i = 0; i < rows % n; ++i) ++parts[static_cast<size_t>(i)];
+  return parts;
 }
 
 Layout LayoutOf(const std::vector<TensorSpec>& tensors) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,10 +39,18 @@ struct Request {
   int64_t placement = kPrivate;
   std::string name;
   std::vector<TensorSpec> tensors;
+  // Alltoall, and a scatter's root: rows for each member. A new process set: its ranks. The removal
+  // of one: its number.
+  std::vector<int64_t> parts;
 
   // The factors by their bits, so that what compares equal also scales alike.
   bool operator==(const Request& other) const;
 };
+
+using SharedRequest = std::shared_ptr<const Request>;
+
+// Rows of a reducescatter's result by member: as equal as can be, the first ones a row more.
+std::vector<int64_t> ScatteredRows(int64_t rows, size_t members);
 
 // How a placed group lies in its arena: each tensor starts on a cache line of its own.
 struct Layout {

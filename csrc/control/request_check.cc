@@ -23,6 +23,14 @@ int64_t CheckedBytes(const TensorSpec& tensor) {
   return bytes;
 }
 
+std::string ReductionProblem(const Request& request, DType dtype) {
+  if (!Reduces(request.kind) || IsReducible(dtype)) return {};
+  const std::string what = "has the dtype " + std::string(NameOf(dtype));
+  if (!IsComplex(dtype)) return what + ", which can be moved but not reduced. Convert it first";
+  if (request.op == ReduceOp::kSum || request.op == ReduceOp::kAverage) return {};
+  return what + ", which has Sum and Average but no " + std::string(NameOf(request.op));
+}
+
 std::string TensorProblem(const TensorSpec& tensor) {
   if (tensor.name.size() > kMaxNameBytes) return "is named in too many bytes; 4096 are allowed";
   if (!IsValid(tensor.dtype)) return "has an unknown dtype";
@@ -60,9 +68,13 @@ Status CheckRequest(const Request& request) {
   if (static_cast<int>(request.kind) >= kOpKindCount || !IsValid(request.op)) {
     return Refuse(request, "has an unknown operation or op.");
   }
+  for (const int64_t part : request.parts) {
+    if (part < 0) return Refuse(request, "has the negative part " + std::to_string(part) + ".");
+  }
   if (request.placement < kPrivate) return Refuse(request, "is placed before its arena.");
   for (const TensorSpec& tensor : request.tensors) {
-    const std::string problem = TensorProblem(tensor);
+    std::string problem = TensorProblem(tensor);
+    if (problem.empty()) problem = ReductionProblem(request, tensor.dtype);
     if (!problem.empty()) {
       return Refuse(request,
                     "cannot be offered: tensor " + Quote(tensor.name) + " " + problem + ".");

@@ -21,6 +21,12 @@ void SlotTable::Learn(const std::shared_ptr<const Request>& request, const Respo
   slot_of_.emplace(OfferKey(key), slot);
 }
 
+void SlotTable::ForgetSet(uint32_t process_set) {
+  for (uint32_t slot = 0; slot < entries_.size(); ++slot) {
+    if (entries_[slot].response.process_set == process_set) Forget(slot);
+  }
+}
+
 const Response* SlotTable::Agreed(uint32_t slot) const {
   if (slot >= entries_.size() || entries_[slot].response.slot == kNoSlot) return nullptr;
   return &entries_[slot].response;

@@ -20,10 +20,14 @@ class SlotTable {
   uint32_t Find(const std::shared_ptr<const Request>& request) const;
 
   // Takes in a full response to `request`: remembers it under its slot, or forgets the name when
-  // the response has an error or no slot. `request` is null when this rank is not in the process
+  // the response has an error or no slot (one that lacks ranks says nothing of slots: it is not for
+  // this table). `request` is null when this rank is not in the process
   // set: it must know such slots too, because frames name them. Errors addressed to another rank
   // (Response::AddressedTo) are not for this table.
   void Learn(const std::shared_ptr<const Request>& request, const Response& response);
+
+  // Forgets all slots of a process set, which was removed.
+  void ForgetSet(uint32_t process_set);
 
   // What was agreed for a slot that a cached response names, or null: the frame is corrupt. Valid
   // until something is learned about the same name or slot, which no frame does that also names the

@@ -24,6 +24,7 @@ struct Config {
   double start_timeout_seconds = 60;
   double stall_check_time_seconds = 10;
   double stall_shutdown_time_seconds = 0;
+  int64_t dynamic_process_sets = 0;
   std::string log_level = "warning";
   std::string rendezvous;
   std::string secret_file;

@@ -22,7 +22,13 @@ constexpr std::array<Entry, kDTypeCount> kEntries{{{1, "uint8"},
                                                    {1, "bool"},
                                                    {2, "uint16"},
                                                    {4, "uint32"},
-                                                   {8, "uint64"}}};
+                                                   {8, "uint64"},
+                                                   {8, "complex64"},
+                                                   {16, "complex128"},
+                                                   {1, "float8_e4m3fn"},
+                                                   {1, "float8_e5m2"},
+                                                   {1, "float8_e4m3fnuz"},
+                                                   {1, "float8_e5m2fnuz"}}};
 
 }  // namespace
 

@@ -22,8 +22,16 @@ enum class DType : uint8_t {
   kUInt16 = 10,
   kUInt32 = 11,
   kUInt64 = 12,
+  // From here on rueda moves elements but does not add them; complex ones are added as pairs.
+  kComplex64 = 13,
+  kComplex128 = 14,
+  kFloat8E4M3FN = 15,
+  kFloat8E5M2 = 16,
+  kFloat8E4M3FNUZ = 17,
+  kFloat8E5M2FNUZ = 18,
 };
-inline constexpr int kDTypeCount = 13;
+inline constexpr int kDTypeCount = 19;
+inline constexpr int kReducibleDTypeCount = 13;  // the first ones
 
 constexpr bool IsValid(DType dtype) { return static_cast<int>(dtype) < kDTypeCount; }
 
@@ -32,6 +40,13 @@ size_t SizeOf(DType dtype);
 
 // PyTorch's name without the prefix: "float32".
 std::string_view NameOf(DType dtype);
+
+// What device::Reduce takes.
+constexpr bool IsReducible(DType dtype) { return static_cast<int>(dtype) < kReducibleDTypeCount; }
+
+constexpr bool IsComplex(DType dtype) {
+  return dtype == DType::kComplex64 || dtype == DType::kComplex128;
+}
 
 constexpr bool IsFloating(DType dtype) {
   return dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kFloat32 ||

@@ -11,9 +11,30 @@
 namespace rueda {
 
 // What the ranks do together. Numbers travel on the wire: append, never renumber.
-enum class OpKind : uint8_t { kAllreduce = 0, kAllgather = 1, kBroadcast = 2, kBarrier = 3 };
-inline constexpr int kOpKindCount = 4;
+enum class OpKind : uint8_t {
+  kAllreduce = 0,
+  kAllgather = 1,
+  kBroadcast = 2,
+  kBarrier = 3,
+  kReducescatter = 4,
+  kAlltoall = 5,
+  kReduce = 6,   // an allreduce whose result the root alone gets
+  kGather = 7,   // an allgather whose result the root alone gets
+  kScatter = 8,  // an alltoall to which the root alone contributes
+  // Of the engine itself; they move no tensors.
+  kJoin = 9,
+  kAddProcessSet = 10,
+  kRemoveProcessSet = 11,
+};
+inline constexpr int kOpKindCount = 12;
 std::string_view NameOf(OpKind kind);
+// Whether its result is a reduction of all contributions, one rank's tensor matters more than the
+// others', and ranks may differ in the first dimension.
+bool Reduces(OpKind kind);
+bool HasRoot(OpKind kind);
+bool IsUneven(OpKind kind);
+// Whether ranks get results of different sizes, which only the agreement tells.
+bool PartsDiffer(OpKind kind);
 
 // How elements of several ranks become one. The numbers are Horovod's.
 enum class ReduceOp : uint8_t { kAverage = 0, kSum = 1, kMin = 3, kMax = 4, kProduct = 5 };

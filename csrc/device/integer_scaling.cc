@@ -54,9 +54,9 @@ BlockScaler IntegerScaler(DType dtype) {
     case DType::kFloat32:
     case DType::kFloat64:
     case DType::kBool:
+    default:  // not reducible
       return nullptr;
   }
-  return nullptr;
 }
 
 }  // namespace rueda::device

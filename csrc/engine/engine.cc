@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <thread>
@@ -16,6 +17,7 @@ class Engine::Impl {
   explicit Impl(EngineParts parts)
       : parts_(std::move(parts)),
         backend_name_(parts_.backend->name()),
+        split_bytes_(parts_.backend->SplitBytes()),
         loop_(std::make_unique<EpochLoop>(&parts_, &table_)) {}
 
   void StartThread() {
@@ -34,14 +36,31 @@ class Engine::Impl {
   bool forked() const { return forked_.load(std::memory_order_relaxed); }
 
  private:
+  Status PlaceNewSet(Submission* submission) const;
+
   EngineParts parts_;
   const std::string backend_name_;
+  const int64_t split_bytes_;
   SubmissionTable table_;
   std::unique_ptr<EpochLoop> loop_;
   std::atomic<bool> forked_{false};
   std::mutex join_mutex_;  // one Stop at a time
   std::thread thread_;     // guarded by join_mutex_ after the start
 };
+
+// A member of a new process set offers the memory that the set's backend will use here.
+Status Engine::Impl::PlaceNewSet(Submission* submission) const {
+  const std::vector<int64_t>& ranks = submission->request->parts;
+  const bool member = std::find(ranks.begin(), ranks.end(), parts_.topology.rank) != ranks.end();
+  if (!member || split_bytes_ == 0 || parts_.heap == nullptr) return Status::Ok();
+  auto memory = parts_.heap->Allocate(split_bytes_);
+  if (!memory.ok()) return memory.status();
+  auto placed = std::make_shared<control::Request>(*submission->request);
+  placed->placement = (*memory)->offset();
+  submission->request = std::move(placed);
+  submission->keep_alive = std::move(*memory);
+  return Status::Ok();
+}
 
 Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
   if (forked_.load(std::memory_order_relaxed)) {
@@ -51,6 +70,9 @@ Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
         "no rank itself; call collectives in the parent");
   }
   RUEDA_RETURN_IF_ERROR(control::CheckRequest(*submission.request));
+  if (submission.request->kind == OpKind::kAddProcessSet) {
+    RUEDA_RETURN_IF_ERROR(PlaceNewSet(&submission));
+  }
   Result<TicketPtr> ticket = table_.Add(std::move(submission));
   if (ticket.ok()) parts_.parker->Unpark();
   return ticket;

@@ -18,9 +18,10 @@
 namespace rueda::engine {
 
 // One thing to do. `request->tensors[i]` is `buffers.inputs[i]` before and `buffers.outputs[i]`
-// after; an output may be its input. An allgather has no outputs: its ticket owns the result. The
-// pointers stay valid until the ticket is done; keep_alive is dropped by the engine right after,
-// without the GIL, so it must not own Python objects.
+// after; an output may be its input. Where ranks get different parts (allgather, reducescatter,
+// alltoall, gather, scatter) there are no outputs: the ticket owns the results. A reduce has
+// outputs on its root alone. The pointers stay valid until the ticket is done; keep_alive is
+// dropped by the engine right after, without the GIL, so it must not own Python objects.
 struct Submission {
   std::shared_ptr<const control::Request> request;
   BucketBuffers buffers;
@@ -40,6 +41,10 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  // Process sets come and go by requests of set 0: all ranks offer the same kAddProcessSet, whose
+  // ticket tells its number, and kRemoveProcessSet; members of the set first run a barrier in it,
+  // after which nothing of it is in flight.
+  //
   // Never blocks; any thread. kDuplicateName when the name is in flight on this rank; kShutDown, or
   // the epoch's first error, when nothing can be submitted any more.
   Result<TicketPtr> Submit(Submission submission);

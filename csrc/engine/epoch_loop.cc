@@ -26,7 +26,7 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
     : parts_(parts),
       table_(table),
       road_(MakeControlRoad(parts)),
-      executor_(&parts->topology, parts->backend.get(), table, parts->clock.get()),
+      executor_(&parts->topology, std::move(parts->backend), table, parts->clock.get()),
       negotiator_(parts, table, road_.get(), &executor_) {}
 
 void EpochLoop::Run() {
@@ -135,15 +135,16 @@ void EpochLoop::End(const Status& why) {
                                                    " shut rueda down with work in flight.")
                : why;
   table_->Close(answer);
-  parts_->backend->Abort(answer);
+  executor_.Abort(answer);
   // Peers hear why before any connection closes, so that nobody blames this rank for another's
   // death.
   road_->Farewell(why, reason);
   if (parts_->membership != nullptr) {
     why.ok() ? parts_->membership->AnnounceLeft() : parts_->membership->AnnounceFailure(why);
   }
-  // Its thread, if it has one, ends here: nothing touches tensors once their tickets complete (I4).
-  parts_->backend.reset();
+  // Their threads, if they have any, end here: nothing touches tensors once their tickets complete
+  // (I4).
+  executor_.DropBackends();
   if (!why.ok() && parts_->membership != nullptr) WaitUntilPeersAreGone();
   road_.reset();  // its channels lie in memory that Stop unmaps
   table_->CompleteAll(answer);

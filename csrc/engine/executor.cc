@@ -1,50 +1,108 @@
 #include "engine/executor.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/text.h"
 
 namespace rueda::engine {
 
-void Executor::Enqueue(BucketJob job, Duration run_timeout) {
-  queue_.push_back({std::move(job), run_timeout});
+Executor::Executor(const Topology* topology, std::unique_ptr<backends::Backend> backend,
+                   SubmissionTable* table, const Clock* clock)
+    : topology_(topology), table_(table), clock_(clock), concurrent_(backend->concurrent()) {
+  std::vector<int> all(static_cast<size_t>(topology->size));
+  std::iota(all.begin(), all.end(), 0);
+  roads_.emplace(0, Road{std::move(all), std::move(backend), nullptr});
+  lanes_.try_emplace(0);
 }
 
-Result<bool> Executor::Step() {
-  if (queue_.empty()) return false;
-  if (run_ == nullptr) {
-    // What the backend cannot do it cannot do on any rank: that answer is the work's own (I3).
-    const Status supported = backend_->Supports(queue_.front().job.planned.bucket);
-    if (!supported.ok()) {
-      Finish(supported);
-      return true;
-    }
-    RUEDA_RETURN_IF_ERROR(Begin());
-  }
-  Result<backends::Progress> progress = run_->Step();
-  if (!progress.ok()) return progress.status();
-  if (*progress == backends::Progress::kDone) Finish(Status::Ok());
-  if (*progress != backends::Progress::kWaiting) return true;
-  RUEDA_RETURN_IF_ERROR(CheckDeadline());
-  return false;
-}
-
-Status Executor::Begin() {
-  const Queued& next = queue_.front();
-  Result<backends::Run*> run = backend_->Begin(next.job.planned.bucket, next.job.buffers);
-  if (!run.ok()) return run.status();
-  run_ = *run;
-  deadline_ = clock_->Now() + next.run_timeout;
+Status Executor::AddSet(uint32_t id, std::vector<int> ranks, std::vector<int64_t> memory,
+                        std::shared_ptr<const void> own) {
+  auto backend = root().backend->Split({id, ranks, std::move(memory)});
+  if (!backend.ok()) return backend.status();
+  roads_.emplace(id, Road{std::move(ranks), std::move(*backend), std::move(own)});
   return Status::Ok();
 }
 
-Status Executor::CheckDeadline() const {
-  if (clock_->Now() < deadline_) return Status::Ok();
-  const Queued& running = queue_.front();
+void Executor::RemoveSet(uint32_t id, Work* work) {
+  Item end;
+  end.job.completes.push_back(work);
+  end.road = &roads_.at(id);
+  end.ends_set = id;
+  LaneOf(id).items.push_back(std::move(end));
+}
+
+const std::vector<int>* Executor::RanksOf(uint32_t process_set) const {
+  const auto road = roads_.find(process_set);
+  return road == roads_.end() ? nullptr : &road->second.ranks;
+}
+
+void Executor::Enqueue(BucketJob job, Duration run_timeout) {
+  const uint32_t set = job.planned.bucket.process_set;
+  LaneOf(set).items.push_back({std::move(job), run_timeout, &roads_.at(set), 0});
+}
+
+Executor::Lane& Executor::LaneOf(uint32_t process_set) {
+  return lanes_[concurrent_ ? process_set : 0];
+}
+
+Result<bool> Executor::Step() {
+  bool moved = false;
+  for (auto lane = lanes_.begin(); lane != lanes_.end();) {
+    Result<bool> stepped = StepLane(lane->second);
+    if (!stepped.ok()) return stepped;
+    moved |= *stepped;
+    const bool over = lane->second.items.empty() && !roads_.contains(lane->first);
+    lane = over ? lanes_.erase(lane) : std::next(lane);
+  }
+  return moved;
+}
+
+Result<bool> Executor::StepLane(Lane& lane) {
+  if (lane.items.empty()) return false;
+  Item& front = lane.items.front();
+  if (front.ends_set != 0) {
+    roads_.erase(front.ends_set);
+    Finish(lane, Status::Ok());
+    return true;
+  }
+  if (lane.run == nullptr) {
+    // What the backend cannot do it cannot do on any rank: that answer is the work's own (I3).
+    const Status supported = front.road->backend->Supports(front.job.planned.bucket);
+    if (!supported.ok()) {
+      Finish(lane, supported);
+      return true;
+    }
+    RUEDA_RETURN_IF_ERROR(Begin(lane));
+  }
+  Result<backends::Progress> progress = lane.run->Step();
+  if (!progress.ok()) return progress.status();
+  if (*progress == backends::Progress::kDone) Finish(lane, Status::Ok());
+  if (*progress != backends::Progress::kWaiting) return true;
+  RUEDA_RETURN_IF_ERROR(CheckDeadline(lane));
+  return false;
+}
+
+Status Executor::Begin(Lane& lane) {
+  const Item& next = lane.items.front();
+  Result<backends::Run*> run = next.road->backend->Begin(next.job.planned.bucket, next.job.buffers);
+  if (!run.ok()) return run.status();
+  lane.run = *run;
+  lane.deadline = clock_->Now() + next.run_timeout;
+  return Status::Ok();
+}
+
+Status Executor::CheckDeadline(const Lane& lane) const {
+  if (clock_->Now() < lane.deadline) return Status::Ok();
+  const Item& running = lane.items.front();
   std::string text = running.job.description + " ran longer than " +
                      FormatSeconds(std::chrono::duration<double>(running.run_timeout).count()) +
                      " s (RUEDA_TIMEOUT_SECONDS)";
-  const std::vector<int> missing = run_->WaitsFor();
+  std::vector<int> missing;
+  for (const int member : lane.run->WaitsFor()) {
+    missing.push_back(running.road->ranks[static_cast<size_t>(member)]);
+  }
   for (size_t i = 0; i < missing.size(); ++i) {
     text += (i == 0 ? "; still waiting for " : ", ") + topology_->Describe(missing[i]);
   }
@@ -54,11 +112,11 @@ Status Executor::CheckDeadline() const {
   return missing.size() == 1 ? status.Blame(missing.front()) : status;
 }
 
-void Executor::Finish(const Status& status) {
-  run_ = nullptr;
-  deadline_ = kNever;
-  const Queued done = std::move(queue_.front());
-  queue_.pop_front();
+void Executor::Finish(Lane& lane, const Status& status) {
+  lane.run = nullptr;
+  lane.deadline = kNever;
+  const Item done = std::move(lane.items.front());
+  lane.items.pop_front();
   // A work that lost a part is not saved by its other parts.
   if (!status.ok()) {
     for (Work* work : done.job.touches) work->failure = status;
@@ -67,6 +125,29 @@ void Executor::Finish(const Status& status) {
     const Status answer = work->failure;  // outlives the work
     table_->Complete(work, answer);
   }
+}
+
+bool Executor::idle() const {
+  return std::all_of(lanes_.begin(), lanes_.end(),
+                     [](const auto& lane) { return lane.second.items.empty(); });
+}
+
+TimePoint Executor::deadline() const {
+  TimePoint first = kNever;
+  for (const auto& [set, lane] : lanes_) first = std::min(first, lane.deadline);
+  return first;
+}
+
+void Executor::Abort(const Status& why) {
+  for (auto& [set, road] : roads_) {
+    if (road.backend != nullptr) road.backend->Abort(why);
+  }
+}
+
+void Executor::DropBackends() {
+  // The backend of all ranks, set 0, outlives those that were split from it.
+  for (auto road = roads_.rbegin(); road != roads_.rend(); ++road) road->second.backend.reset();
+  for (auto& [set, lane] : lanes_) lane.run = nullptr;
 }
 
 }  // namespace rueda::engine

@@ -1,7 +1,12 @@
-// Executor: runs planned buckets on the backend, one after another, and completes what they finish.
+// Executor: runs planned buckets on the backends of their process sets and completes what they
+// finish.
 #pragma once
 
 #include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "backends/backend.h"
@@ -20,37 +25,71 @@ struct BucketJob {
   std::string description;     // of its first request, for messages: "allreduce 'fc.weight'"
 };
 
-// The engine thread's. Backend, table and clock outlive it.
+// The engine thread's. Table and clock outlive it.
+//
+// Each process set has a queue of its own where the backends can work side by side, so that nothing
+// of one set waits for another's. Otherwise all share one queue, in the order in which the frames
+// name their buckets: that is the same on every rank, so no two ranks wait for each other's set.
 class Executor {
  public:
-  Executor(const Topology* topology, backends::Backend* backend, SubmissionTable* table,
-           const Clock* clock)
-      : topology_(topology), backend_(backend), table_(table), clock_(clock) {}
+  // `backend` is that of all ranks, process set 0.
+  Executor(const Topology* topology, std::unique_ptr<backends::Backend> backend,
+           SubmissionTable* table, const Clock* clock);
+  ~Executor() { DropBackends(); }
+
+  // A process set that this rank belongs to. `memory` by rank of the set as Subset has it; `own` is
+  // kept while the set is there.
+  Status AddSet(uint32_t id, std::vector<int> ranks, std::vector<int64_t> memory,
+                std::shared_ptr<const void> own);
+  // Ends a set once all that was enqueued for it is done, and then completes `work`.
+  void RemoveSet(uint32_t id, Work* work);
+  // The ranks of a set, ascending; null if this rank knows no such set or is not in it.
+  const std::vector<int>* RanksOf(uint32_t process_set) const;
 
   void Enqueue(BucketJob job, Duration run_timeout);
 
   // Does what can be done without blocking; true if anything was. An error ends the epoch.
   Result<bool> Step();
-  bool idle() const { return queue_.empty(); }
-  // When the bucket under way has taken too long; kNever when none is.
-  TimePoint deadline() const { return deadline_; }
+  bool idle() const;
+  // When the first bucket under way has taken too long; kNever when none is.
+  TimePoint deadline() const;
+
+  // Makes everything under way fail soon.
+  void Abort(const Status& why);
+  // Ends all backends: nothing touches tensors afterwards.
+  void DropBackends();
 
  private:
-  struct Queued {
+  struct Road {
+    std::vector<int> ranks;
+    std::unique_ptr<backends::Backend> backend;
+    std::shared_ptr<const void> memory;
+  };
+  struct Item {
     BucketJob job;
     Duration run_timeout{};
+    Road* road = nullptr;
+    uint32_t ends_set = 0;  // not 0: no bucket, but the end of a set
   };
-  Status Begin();
-  Status CheckDeadline() const;
-  void Finish(const Status& status);
+  struct Lane {
+    std::deque<Item> items;  // the front one runs if `run` is set
+    backends::Run* run = nullptr;
+    TimePoint deadline = kNever;
+  };
+
+  Road& root() { return roads_.at(0); }
+  Lane& LaneOf(uint32_t process_set);
+  Result<bool> StepLane(Lane& lane);
+  Status Begin(Lane& lane);
+  Status CheckDeadline(const Lane& lane) const;
+  void Finish(Lane& lane, const Status& status);
 
   const Topology* topology_;
-  backends::Backend* backend_;
   SubmissionTable* table_;
   const Clock* clock_;
-  std::deque<Queued> queue_;  // the front one runs if run_ is set
-  backends::Run* run_ = nullptr;
-  TimePoint deadline_ = kNever;
+  const bool concurrent_;
+  std::map<uint32_t, Road> roads_;  // by process set; maps: what they hold stays where it is
+  std::map<uint32_t, Lane> lanes_;  // by process set, or one alone
 };
 
 }  // namespace rueda::engine

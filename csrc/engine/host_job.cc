@@ -68,7 +68,21 @@ class HostView {
            reinterpret_cast<backends::ShmCounters*>(base(rank) + layout(rank).flags),
            &page(rank)->doorbell});
     }
+    group.pair_memory = PairMemories();
     return group;
+  }
+
+  // By what one rank keeps for another: a page of counters, then the staging memory.
+  std::function<backends::PairMemory(int, int)> PairMemories() const {
+    std::vector<uint8_t*> pairs;
+    for (int rank = 0; rank < topology_.size; ++rank) {
+      pairs.push_back(base(rank) + layout(rank).pairs);
+    }
+    return [pairs = std::move(pairs), stride = layout(0).pair_stride](int rank, int other) {
+      uint8_t* const memory = pairs[static_cast<size_t>(rank)] + stride * other;
+      return backends::PairMemory{memory + transport::kPageBytes, transport::kPairStagingBytes,
+                                  reinterpret_cast<backends::ShmCounters*>(memory)};
+    };
   }
 
  private:

@@ -1,10 +1,24 @@
 #include "engine/negotiator.h"
 
+#include <algorithm>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "control/process_sets.h"
+
 namespace rueda::engine {
+namespace {
+
+// Elements that this rank gives away in an alltoall.
+int64_t SentBy(const Bucket& bucket, const Place& place) {
+  const auto members = static_cast<ptrdiff_t>(place.members);
+  const auto row = bucket.counts.begin() + static_cast<ptrdiff_t>(place.member) * members;
+  return std::accumulate(row, row + members, int64_t{0});
+}
+
+}  // namespace
 
 Result<bool> Negotiator::Offer() {
   if (table_->has_new()) Collect();
@@ -67,83 +81,175 @@ Result<bool> Negotiator::Agree() {
 }
 
 Work* Negotiator::WorkOf(const control::Response& response) {
-  if (!response.cached) return table_->Find(response.name);
+  if (!response.cached) return table_->Find({response.process_set, response.name});
   return response.slot < offered_by_slot_.size() ? offered_by_slot_[response.slot] : nullptr;
 }
 
+Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
+  const auto round = std::find_if(rounds.begin(), rounds.end(), [&](const Round& known) {
+    return known.process_set == process_set;
+  });
+  return round != rounds.end() ? *round : rounds.emplace_back(Round{process_set, {}, {}});
+}
+
 Status Negotiator::Take(const control::Frame& frame) {
-  std::vector<control::AgreedRequest> agreed;
-  std::vector<Work*> works;
+  Taken taken;
   for (const control::Response& response : frame.responses) {
-    const bool mine = response.only_rank < 0 || response.only_rank == parts_->topology.rank;
-    if (response.error.code() == StatusCode::kShutDown && response.only_rank >= 0) {
-      leave_acknowledged_ |= mine;
-      continue;
-    }
-    // Ranks that withhold a tensor for so long will not be waited for: the job ends.
-    if (mine && response.error.code() == StatusCode::kStalled) return response.error;
-    Work* work = mine ? WorkOf(response) : nullptr;
-    if (work == nullptr) {
-      if (!response.error.ok()) continue;  // an error for those who offered it
-      return {StatusCode::kCorrupt, "frame " + std::to_string(frame.number) + " agrees on '" +
-                                        response.name + "', which this rank did not offer"};
-    }
-    const auto& request = work->submission.request;
-    if (!response.cached) slots_.Learn(request, response);
-    if (!response.error.ok()) {
-      table_->Complete(work, response.error);
-      continue;
-    }
-    work->agreed = true;
-    agreed.push_back({request.get(), response.cached ? slots_.Agreed(response.slot) : &response});
-    works.push_back(work);
+    RUEDA_RETURN_IF_ERROR(TakeResponse(response, frame.number, &taken));
   }
-  for (const control::PlannedBucket& planned :
-       control::Plan(agreed, parts_->topology.size, frame.limits)) {
-    Enqueue(planned, agreed, works, frame.limits);
+  for (const Round& round : taken.rounds) {
+    const std::vector<int>& ranks = *executor_->RanksOf(round.process_set);
+    for (const control::PlannedBucket& planned : control::Plan(round.agreed, ranks, frame.limits)) {
+      Enqueue(planned, round, frame.limits);
+    }
+  }
+  // What the frame agreed for a set before its end still runs.
+  for (Work* work : taken.removals) {
+    const auto id = static_cast<uint32_t>(work->submission.request->parts.front());
+    slots_.ForgetSet(id);
+    if (executor_->RanksOf(id) != nullptr) {
+      executor_->RemoveSet(id, work);
+    } else {
+      table_->Complete(work, Status::Ok());
+    }
   }
   return Status::Ok();
 }
 
-BucketBuffers Negotiator::BuffersOf(const control::PlannedBucket& planned,
-                                    const std::vector<control::AgreedRequest>& agreed,
-                                    const std::vector<Work*>& works) {
+Status Negotiator::TakeResponse(const control::Response& response, uint64_t frame, Taken* taken) {
+  const int own = parts_->topology.rank;
+  if (!response.AddressedTo(own)) return Status::Ok();
+  if (response.error.code() == StatusCode::kShutDown && response.only_rank >= 0) {
+    leave_acknowledged_ = true;
+    return Status::Ok();
+  }
+  // Ranks that withhold a tensor for so long will not be waited for: the job ends.
+  if (response.error.code() == StatusCode::kStalled) return response.error;
+  const control::Response* agreed = response.cached ? slots_.Agreed(response.slot) : &response;
+  const bool takes_part = agreed != nullptr && executor_->RanksOf(agreed->process_set) != nullptr;
+  if (agreed != nullptr && !takes_part && response.error.ok()) {
+    const Result<bool> pair = TakesPart(agreed->process_set);
+    if (!pair.ok()) return pair.status();
+    if (!*pair) {
+      // Another set's slots are to be known, because frames name them.
+      if (!response.cached && response.absent.empty()) slots_.Learn(nullptr, response);
+      return Status::Ok();
+    }
+  }
+  Work* work = agreed != nullptr ? WorkOf(response) : nullptr;
+  if (work == nullptr && response.IsAbsent(own)) {
+    Round& round = taken->Of(response.process_set);
+    round.agreed.push_back({response.request.get(), &response});
+    round.works.push_back(nullptr);
+    return Status::Ok();
+  }
+  if (work == nullptr) {
+    if (!response.error.ok()) return Status::Ok();  // an error for those who offered it
+    return {StatusCode::kCorrupt, "frame " + std::to_string(frame) + " agrees on '" +
+                                      response.name + "', which this rank did not offer"};
+  }
+  if (!response.cached && response.absent.empty()) {
+    slots_.Learn(work->submission.request, response);
+  }
+  if (!response.error.ok()) {
+    table_->Complete(work, response.error);
+    return Status::Ok();
+  }
+  return TakeAgreed(*agreed, work, taken);
+}
+
+Status Negotiator::TakeAgreed(const control::Response& response, Work* work, Taken* taken) {
+  const control::Request& request = *work->submission.request;
+  work->agreed = true;
+  work->number = response.number;
+  if (request.kind == OpKind::kAddProcessSet) return AddSet(response, work);
+  if (request.kind == OpKind::kRemoveProcessSet) {
+    taken->removals.push_back(work);
+    return Status::Ok();
+  }
+  Round& round = taken->Of(request.process_set);
+  round.agreed.push_back({&request, &response});
+  round.works.push_back(work);
+  return Status::Ok();
+}
+
+// Whether this rank is in a set that it has not met before: in a pair.
+Result<bool> Negotiator::TakesPart(uint32_t process_set) {
+  if (process_set < control::kPairBit) return false;
+  const auto low = static_cast<int>((process_set & ~control::kPairBit) >> 16);
+  const auto high = static_cast<int>(process_set & 0xFFFF);
+  const int own = parts_->topology.rank;
+  if (own != low && own != high) return false;
+  RUEDA_RETURN_IF_ERROR(executor_->AddSet(process_set, {low, high}, {}, nullptr));
+  return true;
+}
+
+Status Negotiator::AddSet(const control::Response& response, Work* work) {
+  const control::Request& request = *work->submission.request;
+  std::vector<int> ranks(request.parts.begin(), request.parts.end());
+  std::sort(ranks.begin(), ranks.end());
+  if (std::find(ranks.begin(), ranks.end(), parts_->topology.rank) != ranks.end()) {
+    std::vector<int64_t> memory;
+    for (const int rank : ranks) {
+      const int64_t placement = response.placements.at(static_cast<size_t>(rank));
+      if (placement != control::kPrivate) memory.push_back(placement);
+    }
+    RUEDA_RETURN_IF_ERROR(executor_->AddSet(static_cast<uint32_t>(response.number), ranks,
+                                            std::move(memory), work->submission.keep_alive));
+  }
+  table_->Complete(work, Status::Ok());
+  return Status::Ok();
+}
+
+Place Negotiator::PlaceIn(uint32_t process_set) const {
+  const std::vector<int>& ranks = *executor_->RanksOf(process_set);
+  const int own = parts_->topology.rank;
+  const auto at = std::lower_bound(ranks.begin(), ranks.end(), own);
+  return {own, static_cast<size_t>(at - ranks.begin()), ranks.size()};
+}
+
+BucketBuffers Negotiator::BuffersOf(const control::PlannedBucket& planned, const Round& round) {
   const Bucket& bucket = planned.bucket;
+  const Place place = PlaceIn(round.process_set);
+  const auto member = static_cast<int>(place.member);
   BucketBuffers buffers;
+  if (bucket.IsAbsent(member)) return buffers;
   if (bucket.in_place()) {
     // One span, the padding between tensors included, as it lies in every rank's arena.
-    const auto own = static_cast<size_t>(parts_->topology.rank);
     buffers.inputs.push_back(
-        {parts_->heap->At(bucket.placements[own]), bucket.counts.front(), bucket.dtype});
+        {parts_->heap->At(bucket.placements[place.member]), bucket.counts.front(), bucket.dtype});
     buffers.outputs = buffers.inputs;
     return buffers;
   }
+  const bool receives = bucket.kind != OpKind::kReduce || bucket.root == member;
   for (const control::BucketSlice& slice : planned.slices) {
-    Work* work = works[slice.agreed];
-    const BucketBuffers& offered = work->submission.buffers;
-    buffers.inputs.push_back(offered.inputs[slice.tensor]);
-    buffers.outputs.push_back(
-        bucket.kind == OpKind::kAllgather
-            ? work->AllocateResult(slice.tensor, bucket, *agreed[slice.agreed].response)
-            : offered.outputs[slice.tensor]);
+    Work* work = round.works[slice.agreed];
+    const Submission& submission = work->submission;
+    buffers.inputs.push_back(submission.buffers.inputs[slice.tensor]);
+    if (bucket.kind == OpKind::kAlltoall) buffers.inputs.back().count = SentBy(bucket, place);
+    if (!receives) continue;
+    const control::Response& response = *round.agreed[slice.agreed].response;
+    buffers.outputs.push_back(PartsDiffer(submission.request->kind)
+                                  ? work->AllocateResult(slice.tensor, bucket, response, place)
+                                  : submission.buffers.outputs[slice.tensor]);
   }
   return buffers;
 }
 
-void Negotiator::Enqueue(const control::PlannedBucket& planned,
-                         const std::vector<control::AgreedRequest>& agreed,
-                         const std::vector<Work*>& works, const control::Limits& limits) {
+void Negotiator::Enqueue(const control::PlannedBucket& planned, const Round& round,
+                         const control::Limits& limits) {
   BucketJob job;
   job.planned = planned;
-  job.buffers = BuffersOf(planned, agreed, works);
-  for (size_t index : planned.completes) job.completes.push_back(works[index]);
+  job.buffers = BuffersOf(planned, round);
+  const auto add = [&](size_t index, std::vector<Work*>* works) {
+    if (round.works[index] != nullptr) works->push_back(round.works[index]);
+  };
+  for (size_t index : planned.completes) add(index, &job.completes);
   job.touches = job.completes;
-  for (const control::BucketSlice& slice : planned.slices) {
-    job.touches.push_back(works[slice.agreed]);
-  }
+  for (const control::BucketSlice& slice : planned.slices) add(slice.agreed, &job.touches);
   const size_t named =
       planned.slices.empty() ? planned.completes.front() : planned.slices.front().agreed;
-  const control::Request& request = *agreed[named].request;
+  const control::Request& request = *round.agreed[named].request;
   job.description = std::string(NameOf(request.kind)) + " '" + request.name + "'";
   executor_->Enqueue(std::move(job), limits.run_timeout);
 }

@@ -38,16 +38,33 @@ class Negotiator {
   TimePoint NextDeadline() const { return collected_.empty() || closing_ ? kNever : linger_until_; }
 
  private:
+  // What one frame agrees for one process set of this rank.
+  struct Round {
+    uint32_t process_set = 0;
+    std::vector<control::AgreedRequest> agreed;
+    std::vector<Work*> works;  // null where this rank has joined and takes no part
+  };
+  struct Taken {
+    std::vector<Round> rounds;  // in the order in which the frame first names their sets
+    std::vector<Work*> removals;
+
+    Round& Of(uint32_t process_set);
+  };
+
   void Collect();
   bool ReadyToOffer() const;
   Status OfferInBatches(const std::vector<Work*>& offered);
+
   Status Take(const control::Frame& frame);
+  Status TakeResponse(const control::Response& response, uint64_t frame, Taken* taken);
+  Status TakeAgreed(const control::Response& response, Work* work, Taken* taken);
   Work* WorkOf(const control::Response& response);
-  BucketBuffers BuffersOf(const control::PlannedBucket& planned,
-                          const std::vector<control::AgreedRequest>& agreed,
-                          const std::vector<Work*>& works);
-  void Enqueue(const control::PlannedBucket& planned,
-               const std::vector<control::AgreedRequest>& agreed, const std::vector<Work*>& works,
+  Result<bool> TakesPart(uint32_t process_set);
+  Status AddSet(const control::Response& response, Work* work);
+
+  Place PlaceIn(uint32_t process_set) const;
+  BucketBuffers BuffersOf(const control::PlannedBucket& planned, const Round& round);
+  void Enqueue(const control::PlannedBucket& planned, const Round& round,
                const control::Limits& limits);
 
   const EngineParts* parts_;

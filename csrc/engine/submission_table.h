@@ -9,10 +9,18 @@
 #include <vector>
 
 #include "control/messages.h"
+#include "control/offer_key.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
 
 namespace rueda::engine {
+
+// Where this rank is in a process set.
+struct Place {
+  int rank = 0;
+  size_t member = 0;   // its place among the set's ranks
+  size_t members = 1;  // the set's size
+};
 
 // One submission from Submit to completion. After TakeNew it is the engine thread's alone.
 struct Work {
@@ -21,9 +29,11 @@ struct Work {
   bool agreed = false;               // a frame named it: it runs
   Status failure;                    // of a bucket that held a part of it
   std::vector<OwnedResult> results;  // by tensor, for operations whose results the engine allocates
+  int64_t number = 0;                // what Ticket::number will say
 
-  // Memory for the gathered `tensor`, owned by the result.
-  TensorView AllocateResult(size_t tensor, const Bucket& bucket, const control::Response& response);
+  // Memory for what this rank gets of the tensor, owned by the result.
+  TensorView AllocateResult(size_t tensor, const Bucket& bucket, const control::Response& response,
+                            const Place& place);
 };
 
 class SubmissionTable {
@@ -43,7 +53,7 @@ class SubmissionTable {
   // Engine thread. What was added since the last call, in order; clears the flags.
   void TakeNew(std::vector<Work*>* taken);
   // Engine thread. The work in flight under this name, or null.
-  Work* Find(const std::string& name);
+  Work* Find(control::OfferKeyView key);
   // Engine thread. Completes one work and forgets it.
   void Complete(Work* work, const Status& status);
 
@@ -56,13 +66,21 @@ class SubmissionTable {
   void CompleteAll(const Status& why);
 
  private:
-  using InFlight = std::unordered_map<std::string, std::unique_ptr<Work>>;
+  using InFlight = std::unordered_map<control::OfferKey, std::unique_ptr<Work>,
+                                      control::OfferKeyHash, control::OfferKeyEqual>;
+  static control::OfferKeyView KeyOf(const control::Request& request) {
+    return {request.process_set, request.name};
+  }
+  Status CheckNotRemoving(uint32_t process_set) const;
   static void CompleteEach(InFlight* works, const Status& why);
 
   std::mutex mutex_;
   InFlight in_flight_;        // guarded by mutex_
   std::vector<Work*> added_;  // guarded by mutex_
   Status closed_;             // guarded by mutex_
+  // Process sets whose removal is in flight: nothing more may be offered to them. Guarded by
+  // mutex_.
+  std::vector<uint32_t> removing_;
   // Release by submitters after the table changed, acquire by the engine before it looks.
   std::atomic<bool> has_new_{false};
   std::atomic<bool> wants_haste_{false};

@@ -31,9 +31,10 @@ Ticket::Wake Ticket::Wait(Duration slice) {
   }
 }
 
-void Ticket::Complete(Status status, std::vector<OwnedResult> results) {
+void Ticket::Complete(Status status, std::vector<OwnedResult> results, int64_t number) {
   status_ = std::move(status);
   results_ = std::move(results);
+  number_ = number;
   // Release: pairs with done()'s acquire. The ticket may be gone as soon as the state is kDone, but
   // waking an address that nobody sleeps on any more is harmless.
   if (state_.exchange(kDone, std::memory_order_acq_rel) == kPendingWithSleepers) {

@@ -16,11 +16,12 @@
 
 namespace rueda::engine {
 
-// Memory that the engine allocated for a result whose size only the agreement tells (allgather).
+// Memory that the engine allocated for a result whose size only the agreement tells.
 struct OwnedResult {
   std::shared_ptr<uint8_t[]> data;
   int64_t bytes = 0;
-  std::vector<int64_t> first_dims;  // by rank
+  // Rows, by the rank of the set that they come from; one number for a reducescatter.
+  std::vector<int64_t> first_dims;
 };
 
 class Ticket {
@@ -35,6 +36,8 @@ class Ticket {
   // Valid once done.
   const Status& status() const { return status_; }
   std::vector<OwnedResult>& results() { return results_; }
+  // A new process set: its number. Join: the rank that joined last.
+  int64_t number() const { return number_; }
 
   enum class Wake { kDone, kInterrupted };
   // Sleeps until the ticket is done. Returns kInterrupted when a signal arrived or, at the latest,
@@ -42,7 +45,7 @@ class Ticket {
   Wake Wait(Duration slice = Duration::zero());
 
   // Engine only, once.
-  void Complete(Status status, std::vector<OwnedResult> results = {});
+  void Complete(Status status, std::vector<OwnedResult> results = {}, int64_t number = 0);
 
  private:
   static constexpr uint32_t kPending = 0, kPendingWithSleepers = 1, kDone = 2;
@@ -50,6 +53,7 @@ class Ticket {
   std::atomic<uint32_t> state_{kPending};
   Status status_;                     // written before state_ becomes kDone
   std::vector<OwnedResult> results_;  // likewise
+  int64_t number_ = 0;                // likewise
 };
 
 using TicketPtr = std::shared_ptr<Ticket>;

@@ -26,6 +26,12 @@ Result<BucketMemory> AllocatePrivate(int64_t bytes) {
   return BucketMemory{data, control::kPrivate, std::shared_ptr<const void>(data, std::free)};
 }
 
+bool IsUniform(const std::vector<control::TensorSpec>& tensors) {
+  return std::all_of(tensors.begin(), tensors.end(), [&](const control::TensorSpec& tensor) {
+    return tensor.dtype == tensors.front().dtype;
+  });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<GradientBucket>> GradientBucket::Make(control::Request request,
@@ -35,7 +41,9 @@ Result<std::unique_ptr<GradientBucket>> GradientBucket::Make(control::Request re
   // Tensors without elements need no memory, but a bucket has an address.
   const int64_t bytes = std::max(layout.bytes, control::kLayoutAlignment);
   // A full arena, or a road without one, costs speed and not the job: peers are told by kPrivate.
-  Result<BucketMemory> memory = AllocatePlaced(bytes, engine);
+  // What is reduced in place is one array of one element type.
+  Result<BucketMemory> memory =
+      IsUniform(request.tensors) ? AllocatePlaced(bytes, engine) : AllocatePrivate(bytes);
   if (!memory.ok()) memory = AllocatePrivate(bytes);
   if (!memory.ok()) return memory.status();
   request.placement = memory->placement;

@@ -1,4 +1,4 @@
-// GradientBucket: gradients of one element type that are offered, agreed and reduced as one group.
+// GradientBucket: gradients that are offered, agreed and reduced as one group.
 //
 // It owns the memory they lie in, the one Request that describes them (made once, so that the
 // engine knows it again by its address) and the state of this step's submission. Members are
@@ -30,7 +30,8 @@ struct BucketMemory {
 class GradientBucket {
  public:
   // `members` are the caller's numbers for the tensors of `request`, in the same order. Takes
-  // memory that peers map where there is some, else private memory; kSystem when there is neither.
+  // memory that peers map where there is some and all have one element type, else private memory;
+  // kSystem when there is neither.
   static Result<std::unique_ptr<GradientBucket>> Make(control::Request request,
                                                       std::vector<size_t> members,
                                                       engine::Engine& engine);

@@ -9,6 +9,13 @@
 #include "torch/python_errors.h"
 
 namespace rueda::pytorch {
+namespace {
+
+Status NoParameter(size_t index) {
+  return {StatusCode::kInvalidArgument, "there is no parameter " + std::to_string(index)};
+}
+
+}  // namespace
 
 Result<std::shared_ptr<GradientReducer>> GradientReducer::Make(
     std::shared_ptr<engine::Engine> engine, std::vector<NamedParameter> parameters,
@@ -22,6 +29,7 @@ Result<std::shared_ptr<GradientReducer>> GradientReducer::Make(
                                  reducer->options_.compression);
   }
   reducer->watches_.resize(reducer->slots_.size());
+  RUEDA_RETURN_IF_ERROR(reducer->Mark());
   RUEDA_RETURN_IF_ERROR(reducer->SetPassesPerStep(reducer->options_.passes_per_step));
   RUEDA_RETURN_IF_ERROR(reducer->LayOut());
   return reducer;
@@ -39,7 +47,8 @@ void GradientReducer::Attach(const std::function<PythonHooks(const at::Tensor&)>
   for (size_t i = 0; i < slots_.size(); ++i) {
     const at::Tensor& parameter = slots_[i].parameter();
     AttachHook(parameter, shared_from_this(), i, python_hooks_of(parameter));
-    if (slots_[i].bucket() != nullptr) watches_[i].Watch(parameter, shared_from_this(), i);
+    const bool counts = slots_[i].bucket() != nullptr || slots_[i].apart;
+    if (counts && parameter.requires_grad()) watches_[i].Watch(parameter, shared_from_this(), i);
   }
 }
 
@@ -73,6 +82,7 @@ void GradientReducer::AfterGradient(size_t index) {
   // Without a place it waits for SubmitAll, on every rank alike: what changes a parameter's type or
   // lets it require a gradient is the program, which is the same everywhere.
   if (bucket == nullptr || !slot.Fits()) return;
+  if (!options_.sparse_as_dense && slot.HasSparseGradient()) return;
   const Status taken = slot.TakeIn();
   TORCH_CHECK_VALUE(taken.ok(), "[", CodeName(taken.code()), "] ", taken.message());
   if (bucket->CountIn()) bucket->Submit(*engine_);
@@ -85,6 +95,22 @@ void GradientReducer::RefusePass(const GradientSlot& slot) const {
       "': gradients were computed more often than backward_passes_per_step=" + announced +
       " before step() or synchronize(). Increase backward_passes_per_step to sum "
       "the passes locally, or call step() after each of them.");
+}
+
+Status GradientReducer::SetApart(const std::vector<size_t>& indices) {
+  for (const size_t index : indices) {
+    if (index >= slots_.size()) return NoParameter(index);
+    const GradientBucket* bucket = slots_[index].bucket();
+    if (bucket != nullptr && bucket->submitted()) {
+      return {StatusCode::kInvalidArgument,
+              "the gradient of parameter '" + slots_[index].name() + "' is being reduced already"};
+    }
+  }
+  for (const size_t index : indices) slots_[index].apart = true;
+  Retire([this](const GradientBucket& bucket) {
+    return AnyMember(bucket, [](const GradientSlot& slot) { return slot.apart; });
+  });
+  return LayOut();
 }
 
 Status GradientReducer::SubmitAll() {
@@ -167,13 +193,36 @@ GradientReducer::Statistics GradientReducer::statistics() const {
   return statistics;
 }
 
+Status GradientReducer::Mark() {
+  for (size_t group = 0; group < options_.groups.size(); ++group) {
+    for (const size_t index : options_.groups[group]) {
+      if (index >= slots_.size()) return NoParameter(index);
+      if (slots_[index].group != GradientSlot::kNoGroup) {
+        return {StatusCode::kInvalidArgument,
+                "parameter '" + slots_[index].name() + "' is in two groups"};
+      }
+      slots_[index].group = group;
+    }
+  }
+  for (const size_t index : options_.apart) {
+    if (index >= slots_.size()) return NoParameter(index);
+    slots_[index].apart = true;
+  }
+  return Status::Ok();
+}
+
 Status GradientReducer::LayOut() {
   std::vector<LayoutItem> items;
+  std::vector<std::vector<size_t>> groups(options_.groups.size());
   // Backward produces gradients in about the reverse order of the forward pass.
   for (size_t i = slots_.size(); i-- > 0;) {
     const GradientSlot& slot = slots_[i];
-    if (slot.bucket() != nullptr || !slot.parameter().requires_grad()) continue;
+    if (slot.bucket() != nullptr || slot.apart || !slot.parameter().requires_grad()) continue;
     RUEDA_RETURN_IF_ERROR(slot.CheckParameter());
+    if (slot.group != GradientSlot::kNoGroup) {
+      groups[slot.group].push_back(i);
+      continue;
+    }
     const control::TensorSpec spec = slot.Spec();
     items.push_back({i, spec.dtype, static_cast<int64_t>(spec.bytes())});
   }
@@ -181,6 +230,9 @@ Status GradientReducer::LayOut() {
   if (buckets_opened_ > 0) limits.first_bytes = limits.bytes;
   for (const std::vector<size_t>& members : CutBuckets(items, limits)) {
     RUEDA_RETURN_IF_ERROR(OpenBucket(members));
+  }
+  for (const std::vector<size_t>& members : groups) {
+    if (!members.empty()) RUEDA_RETURN_IF_ERROR(OpenBucket(members));
   }
   return Status::Ok();
 }

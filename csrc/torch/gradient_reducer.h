@@ -49,6 +49,15 @@ struct ReducerOptions {
   // Gradients of that many backward passes are summed locally and then reduced.
   int passes_per_step = 1;
   BucketLimits limits{int64_t{1} << 20, int64_t{25} << 20};
+  // Numbers of parameters, not counting repetitions: each list is a bucket of its own, whatever its
+  // size and element types, so that none of its gradients is reduced before all of them are there.
+  std::vector<std::vector<size_t>> groups;
+  // A sparse gradient goes into its bucket as soon as it is there. Otherwise it waits for
+  // SubmitAll, so that the caller may set its parameter apart first; where it does not, it is made
+  // dense then.
+  bool sparse_as_dense = false;
+  // Set apart from the beginning: see SetApart.
+  std::vector<size_t> apart;
 };
 
 class GradientReducer final : public GradientListener,
@@ -74,9 +83,14 @@ class GradientReducer final : public GradientListener,
   void BeforeGradient(size_t index) override;
   void AfterGradient(size_t index) override;
 
+  // From now on the caller reduces the gradients of these parameters (numbers as in `groups`);
+  // passes into them are counted and guarded as before. kInvalidArgument for a number that is none,
+  // and for a parameter whose bucket was submitted in this step; nothing was changed then.
+  Status SetApart(const std::vector<size_t>& indices);
+
   // Submits what the hooks have not: parameters without a gradient count as zeros, and ones that
   // changed their element type or shape, or require a gradient only now, get a place first. The
-  // caller's mistakes, such as a sparse gradient, are returned before anything is submitted.
+  // caller's mistakes are returned before anything is submitted.
   Status SubmitAll();
   // A ticket that has to be waited for before Finish, or null. The work lives on if the caller
   // gives up waiting; SubmitAll then does nothing, and waiting may go on.
@@ -105,6 +119,8 @@ class GradientReducer final : public GradientListener,
  private:
   GradientReducer(std::shared_ptr<engine::Engine> engine, ReducerOptions options);
 
+  // Tells the slots what the options say of them; refuses numbers that are none or come twice.
+  Status Mark();
   // Gives a place to every parameter that requires a gradient and has none.
   Status LayOut();
   Status OpenBucket(const std::vector<size_t>& members);

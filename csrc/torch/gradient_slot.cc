@@ -51,6 +51,12 @@ GradientSlot::GradientSlot(std::string name, at::Tensor parameter, Compression c
 Status GradientSlot::CheckParameter() const {
   const std::string label = "parameter '" + name_ + "'";
   RUEDA_RETURN_IF_ERROR(CheckReadable(parameter_, label));
+  const DType dtype = DTypeOf(parameter_.scalar_type()).value();
+  if (!IsReducible(dtype) && !IsComplex(dtype)) {
+    return {StatusCode::kUnsupported, label + " has the dtype " + std::string(NameOf(dtype)) +
+                                          ", which can be moved but not reduced; keep a copy of "
+                                          "higher precision in the optimizer"};
+  }
   if (!parameter_.is_leaf()) {
     return {StatusCode::kInvalidArgument,
             label +
@@ -88,7 +94,9 @@ GradientSlot::Geometry GradientSlot::PresentGeometry() const {
 
 at::ScalarType GradientSlot::WireType(at::ScalarType type) const {
   // What has 16 bits already is sent as it is: converting would lose range or digits for nothing.
+  // A complex number has no short form.
   if (compression_ == Compression::kNone || c10::elementSize(type) <= 2) return type;
+  if (c10::isComplexType(type)) return type;
   return compression_ == Compression::kFloat16 ? at::ScalarType::Half : at::ScalarType::BFloat16;
 }
 
@@ -131,13 +139,19 @@ at::Tensor GradientSlot::MakeView() const {
 }
 
 bool GradientSlot::IsView(const at::Tensor& tensor) const {
-  if (tensor.scalar_type() != wire_type_ || !Equal(tensor.sizes(), geometry_.sizes) ||
-      !Equal(tensor.strides(), geometry_.strides) || tensor.is_neg()) {
+  if (tensor.layout() != at::kStrided || tensor.scalar_type() != wire_type_ ||
+      !Equal(tensor.sizes(), geometry_.sizes) || !Equal(tensor.strides(), geometry_.strides) ||
+      tensor.is_neg()) {
     return false;
   }
   if (tensor.numel() == 0) return true;  // PyTorch gives it no address
   return tensor.has_storage() && tensor.storage().data() != nullptr &&
          tensor.const_data_ptr() == address_;
+}
+
+bool GradientSlot::HasSparseGradient() const {
+  const at::Tensor& gradient = parameter_.grad();
+  return gradient.defined() && gradient.layout() != at::kStrided;
 }
 
 Status GradientSlot::TakeIn() {
@@ -160,12 +174,6 @@ Status GradientSlot::TakeIn() {
 
 Status GradientSlot::CheckGradient(const at::Tensor& gradient) const {
   const std::string label = "the gradient of parameter '" + name_ + "'";
-  if (gradient.layout() != at::kStrided) {
-    return {StatusCode::kUnsupported,
-            label +
-                " is sparse; rueda reduces dense gradients, so build the layer with "
-                "sparse=False"};
-  }
   if (!gradient.device().is_cpu() || !Equal(gradient.sizes(), geometry_.sizes)) {
     return {StatusCode::kInvalidArgument,
             label + " does not have the parameter's shape and device"};
@@ -194,14 +202,15 @@ void GradientSlot::Reclaim() {
 void GradientSlot::Overwrite(const at::Tensor& gradient) {
   ++copies_in_;
   const auto bytes = static_cast<size_t>(view_.nbytes());
-  if (bytes <= kPlainCopyBytes && gradient.scalar_type() == wire_type_ && !gradient.is_neg() &&
+  if (gradient.layout() == at::kStrided && bytes <= kPlainCopyBytes &&
+      gradient.scalar_type() == wire_type_ && !gradient.is_neg() &&
       Equal(gradient.strides(), geometry_.strides) && gradient.storage().data() != nullptr) {
     std::memcpy(address_, gradient.const_data_ptr(), bytes);
     return;
   }
   // With create_graph the hooks run with gradients enabled and `.grad` is part of a graph.
   const at::NoGradGuard no_grad;
-  view_.copy_(gradient);
+  view_.copy_(gradient.layout() == at::kStrided ? gradient : gradient.to_dense());
 }
 
 void GradientSlot::Deliver() {

@@ -28,6 +28,8 @@ enum class Compression : uint8_t { kNone, kFloat16, kBFloat16 };
 
 class GradientSlot {
  public:
+  static constexpr size_t kNoGroup = static_cast<size_t>(-1);
+
   GradientSlot(std::string name, at::Tensor parameter, Compression compression);
   GradientSlot(const GradientSlot&) = delete;
   GradientSlot& operator=(const GradientSlot&) = delete;
@@ -51,15 +53,21 @@ class GradientSlot {
   bool FitsStrides() const;
 
   // Puts the gradient's values, or zeros where there is none, into the bucket. Afterwards, without
-  // compression, `.grad` is a view of the bucket unless it is None. kUnsupported for a sparse one.
-  // May be called again before the bucket is submitted.
+  // compression, `.grad` is a view of the bucket unless it is None: a sparse one becomes dense. May
+  // be called again before the bucket is submitted.
   Status TakeIn();
   // After the reduction: `.grad` holds the bucket's values. A parameter that requires a gradient
   // has one then, as in Horovod, even if no rank computed it.
   void Deliver();
 
+  bool HasSparseGradient() const;
+
   // Backward passes since the last synchronisation.
   std::atomic<int> passes{0};
+  // The group of the reducer's that it belongs to.
+  size_t group = kNoGroup;
+  // Reduced by the reducer's caller: it gets no place.
+  bool apart = false;
   // How often TakeIn had to copy because `.grad` was not a view of the bucket.
   uint64_t copies_in() const { return copies_in_; }
 

@@ -23,6 +23,14 @@ const StartedWork* HandleTable::Find(int64_t handle) const {
   return found == works_.end() ? nullptr : &found->second;
 }
 
+const StartedWork* HandleTable::FindByName(uint32_t process_set, const std::string& name) const {
+  for (const auto& [handle, work] : works_) {
+    if (work.ticket->done() || work.request->process_set != process_set) continue;
+    if (work.request->name == name) return &work;
+  }
+  return nullptr;
+}
+
 std::optional<StartedWork> HandleTable::Take(int64_t handle) {
   const auto found = works_.find(handle);
   if (found == works_.end()) return std::nullopt;

@@ -7,22 +7,29 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "control/request.h"
 #include "core/types.h"
 #include "engine/ticket.h"
+#include "torch/call_site.h"
 
 namespace rueda::pytorch {
 
 // One operation and everything that must live until it is done.
 struct StartedWork {
   engine::TicketPtr ticket;
-  OpKind kind = OpKind::kAllreduce;
-  bool grouped = false;             // its result is a list
-  std::vector<at::Tensor> inputs;   // what the engine reads
-  std::vector<at::Tensor> outputs;  // what the caller gets; none for allgather before it is done
+  control::SharedRequest request;
+  bool grouped = false;      // its result is a list
+  bool with_splits = false;  // an alltoall whose caller wants to know how many rows came from whom
+  CallSite call_site;
+  std::vector<at::Tensor> inputs;  // what the engine reads
+  // What the caller gets; where ranks get different parts there is none before it is done.
+  std::vector<at::Tensor> outputs;
   // What the engine writes instead of outputs[i] where that is not row-major; copied back at the
   // end. As long as `outputs`, undefined where the output is written directly.
   std::vector<at::Tensor> staged_outputs;
@@ -42,6 +49,8 @@ class HandleTable {
   int64_t Insert(StartedWork work);
   // Null when there is no such handle (any more).
   const StartedWork* Find(int64_t handle) const;
+  // The work that is in flight under a name, or null.
+  const StartedWork* FindByName(uint32_t process_set, const std::string& name) const;
   // Forgets the handle.
   std::optional<StartedWork> Take(int64_t handle);
   // Forgets the finished ones.

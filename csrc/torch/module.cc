@@ -13,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "control/process_sets.h"
 #include "engine/engine.h"
+#include "torch/call_site.h"
 #include "torch/gradient_reducer.h"
 #include "torch/operations.h"
 #include "torch/python_errors.h"
@@ -120,6 +122,11 @@ OpKind OpKindFrom(int number) {
   return static_cast<OpKind>(number);
 }
 
+std::string TellFirst(const StartedWork* work) {
+  const std::string who = work == nullptr ? "a DistributedOptimizer's" : Describe(work->call_site);
+  return who.empty() ? who : ". The first one is " + who + ".";
+}
+
 class PyOperations {
  public:
   PyOperations(const py::capsule& engine, int64_t first_handle)
@@ -134,7 +141,7 @@ class PyOperations {
   // One tensor, the common case, without lists and most arguments.
   int64_t Allreduce(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
                     std::optional<std::string> name, int op, double prescale, double postscale,
-                    bool urgent) {
+                    uint32_t process_set, bool urgent) {
     OperationCall call;
     call.inputs.push_back(tensor);
     if (output.has_value()) call.outputs.push_back(*output);
@@ -142,6 +149,7 @@ class PyOperations {
     call.op = ReduceOpFrom(op);
     call.prescale = prescale;
     call.postscale = postscale;
+    call.process_set = process_set;
     call.urgent = urgent;
     return Start(std::move(call));
   }
@@ -149,7 +157,7 @@ class PyOperations {
   int64_t Submit(int kind, std::vector<at::Tensor> tensors,
                  std::optional<std::vector<at::Tensor>> outputs, std::optional<std::string> name,
                  int op, int root, double prescale, double postscale, uint32_t process_set,
-                 bool grouped, bool urgent) {
+                 std::vector<int64_t> parts, bool with_splits, bool grouped, bool urgent) {
     OperationCall call;
     call.kind = OpKindFrom(kind);
     call.grouped = grouped;
@@ -161,6 +169,8 @@ class PyOperations {
     call.prescale = prescale;
     call.postscale = postscale;
     call.process_set = process_set;
+    call.parts = std::move(parts);
+    call.with_splits = with_splits;
     call.urgent = urgent;
     return Start(std::move(call));
   }
@@ -183,8 +193,12 @@ class PyOperations {
     std::optional<StartedWork> work = operations_->handles().Take(handle);
     if (!work.has_value()) return py::none();
     const bool grouped = work->grouped;
-    Result<std::vector<at::Tensor>> outputs = Operations::Finish(std::move(*work));
+    const bool with_splits = work->with_splits;
+    const OpKind kind = work->request->kind;
+    Result<std::vector<at::Tensor>> outputs = operations_->Finish(std::move(*work));
     if (!outputs.ok()) Raise(outputs.status());
+    if (kind == OpKind::kJoin || kind == OpKind::kAddProcessSet) return py::int_(ticket->number());
+    if (with_splits) return py::make_tuple(outputs->at(0), outputs->at(1));
     if (grouped) return py::cast(*outputs);
     return outputs->empty() ? py::none() : py::cast(outputs->front());
   }
@@ -195,11 +209,21 @@ class PyOperations {
 
  private:
   int64_t Start(OperationCall call) {
+    const std::optional<std::string> name = call.name;
+    const uint32_t process_set = call.process_set;
+    if (name.has_value()) call.call_site = CallerOutside(package_);
     Result<int64_t> handle = operations_->Start(std::move(call));
-    if (!handle.ok()) Raise(handle.status());
-    return *handle;
+    if (handle.ok()) return *handle;
+    Status status = handle.status();
+    if (status.code() == StatusCode::kDuplicateName) {
+      const StartedWork* first = operations_->handles().FindByName(process_set, name.value_or(""));
+      status = {status.code(), status.message() + TellFirst(first)};
+    }
+    Raise(status);
   }
 
+  const std::string package_ =
+      py::module_::import("rueda").attr("__path__")[py::int_(0)].cast<std::string>();
   std::unique_ptr<Operations> operations_;
 };
 
@@ -229,7 +253,9 @@ class PyReducer {
   PyReducer(const py::capsule& engine, std::vector<at::Tensor> parameters,
             std::vector<std::string> names, std::string name, int op, double prescale,
             double postscale, const std::string& compression, int passes_per_step,
-            int64_t bucket_bytes, int64_t first_bucket_bytes, uint32_t process_set)
+            int64_t bucket_bytes, int64_t first_bucket_bytes, uint32_t process_set,
+            std::vector<std::vector<size_t>> groups, bool sparse_as_dense,
+            std::vector<size_t> apart)
       : engine_(EngineFrom(engine)) {
     if (names.size() != parameters.size()) {
       throw py::value_error(std::to_string(parameters.size()) + " parameters have " +
@@ -248,6 +274,9 @@ class PyReducer {
     options.compression = CompressionFrom(compression);
     options.passes_per_step = passes_per_step;
     options.limits = {first_bucket_bytes, bucket_bytes};
+    options.groups = std::move(groups);
+    options.sparse_as_dense = sparse_as_dense;
+    options.apart = std::move(apart);
     auto reducer = GradientReducer::Make(engine_, std::move(named), std::move(options));
     if (!reducer.ok()) Raise(reducer.status());
     reducer_ = *reducer;
@@ -279,6 +308,7 @@ class PyReducer {
 
   bool Pending() const { return reducer_->busy(); }
   void Remove() { reducer_->Detach(); }
+  void SetApart(const std::vector<size_t>& indices) { RaiseUnlessOk(reducer_->SetApart(indices)); }
   void SetPasses(int passes) { RaiseUnlessOk(reducer_->SetPassesPerStep(passes)); }
   GradientReducer::Statistics statistics() const { return reducer_->statistics(); }
 
@@ -292,11 +322,12 @@ void BindOperations(py::module_& module) {
       .def(py::init<const py::capsule&, int64_t>(), py::arg("engine"), py::arg("first_handle") = 0)
       .def("allreduce", &PyOperations::Allreduce, py::arg("tensor"), py::arg("output"),
            py::arg("name"), py::arg("op"), py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
-           py::arg("urgent") = false)
+           py::arg("process_set") = 0, py::arg("urgent") = false)
       .def("submit", &PyOperations::Submit, py::arg("kind"), py::arg("tensors"), py::arg("outputs"),
            py::arg("name"), py::kw_only(), py::arg("op") = static_cast<int>(ReduceOp::kSum),
            py::arg("root") = -1, py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
-           py::arg("process_set") = 0, py::arg("grouped") = false, py::arg("urgent") = false)
+           py::arg("process_set") = 0, py::arg("parts") = std::vector<int64_t>{},
+           py::arg("with_splits") = false, py::arg("grouped") = false, py::arg("urgent") = false)
       .def("poll", &PyOperations::Poll, py::arg("handle"))
       .def("wait", &PyOperations::Wait, py::arg("handle"))
       .def("drop_finished", &PyOperations::DropFinished)
@@ -306,6 +337,15 @@ void BindOperations(py::module_& module) {
   module.attr("ALLGATHER") = static_cast<int>(OpKind::kAllgather);
   module.attr("BROADCAST") = static_cast<int>(OpKind::kBroadcast);
   module.attr("BARRIER") = static_cast<int>(OpKind::kBarrier);
+  module.attr("REDUCESCATTER") = static_cast<int>(OpKind::kReducescatter);
+  module.attr("ALLTOALL") = static_cast<int>(OpKind::kAlltoall);
+  module.attr("REDUCE") = static_cast<int>(OpKind::kReduce);
+  module.attr("GATHER") = static_cast<int>(OpKind::kGather);
+  module.attr("SCATTER") = static_cast<int>(OpKind::kScatter);
+  module.attr("JOIN") = static_cast<int>(OpKind::kJoin);
+  module.attr("ADD_PROCESS_SET") = static_cast<int>(OpKind::kAddProcessSet);
+  module.attr("REMOVE_PROCESS_SET") = static_cast<int>(OpKind::kRemoveProcessSet);
+  module.def("pair_of", &control::PairOf, py::arg("a"), py::arg("b"));
 }
 
 void BindReducer(py::module_& module) {
@@ -313,13 +353,16 @@ void BindReducer(py::module_& module) {
   py::class_<PyReducer>(module, "GradientReducer")
       .def(py::init<const py::capsule&, std::vector<at::Tensor>, std::vector<std::string>,
                     std::string, int, double, double, const std::string&, int, int64_t, int64_t,
-                    uint32_t>(),
+                    uint32_t, std::vector<std::vector<size_t>>, bool, std::vector<size_t>>(),
            py::arg("engine"), py::arg("parameters"), py::arg("names"), py::kw_only(),
            py::arg("name") = defaults.name, py::arg("op") = static_cast<int>(defaults.op),
            py::arg("prescale") = 1.0, py::arg("postscale") = 1.0, py::arg("compression") = "none",
            py::arg("backward_passes_per_step") = 1, py::arg("bucket_bytes") = defaults.limits.bytes,
-           py::arg("first_bucket_bytes") = defaults.limits.first_bytes, py::arg("process_set") = 0)
+           py::arg("first_bucket_bytes") = defaults.limits.first_bytes, py::arg("process_set") = 0,
+           py::arg("groups") = defaults.groups, py::arg("sparse_as_dense") = false,
+           py::arg("apart") = defaults.apart)
       .def("synchronize", &PyReducer::Synchronize)
+      .def("set_apart", &PyReducer::SetApart, py::arg("indices"))
       .def("pending", &PyReducer::Pending)
       .def("remove", &PyReducer::Remove)
       .def("set_backward_passes_per_step", &PyReducer::SetPasses, py::arg("passes"))

@@ -2,11 +2,13 @@
 
 #include <ATen/MemoryOverlap.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include <numeric>
 #include <utility>
 
+#include "control/process_sets.h"
 #include "torch/tensor_bridge.h"
 
 namespace rueda::pytorch {
@@ -36,9 +38,9 @@ Status CheckCall(const OperationCall& call, const std::string& name) {
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     const std::string label = LabelOf(call, i, name);
     RUEDA_RETURN_IF_ERROR(CheckReadable(call.inputs[i], label));
-    if (call.kind == OpKind::kAllgather && call.inputs[i].dim() == 0) {
+    if (PartsDiffer(call.kind) && call.inputs[i].dim() == 0) {
       return {StatusCode::kInvalidArgument,
-              label + " has no dimension to gather along; use tensor.reshape(1)"};
+              label + " has no first dimension to divide or join along; use tensor.reshape(1)"};
     }
     if (call.outputs.empty()) continue;
     RUEDA_RETURN_IF_ERROR(CheckOutput(call.outputs[i], call.inputs[i], label));
@@ -53,18 +55,20 @@ Status CheckCall(const OperationCall& call, const std::string& name) {
 }
 
 at::Tensor RowMajor(const at::Tensor& tensor) {
-  return IsRowMajor(tensor) ? tensor : tensor.resolve_neg().contiguous();
+  return IsRowMajor(tensor) ? tensor : tensor.resolve_neg().resolve_conj().contiguous();
 }
 
 // What the engine reads and writes for `call`, and what has to live for it.
-StartedWork Prepare(OperationCall* call) {
+StartedWork Prepare(OperationCall* call, int own_rank) {
   // Results are data; the caller's autograd function gives them a history.
   const at::NoGradGuard no_grad;
   StartedWork work;
-  work.kind = call->kind;
   work.grouped = call->grouped;
+  work.with_splits = call->with_splits;
+  work.call_site = std::move(call->call_site);
   for (const at::Tensor& input : call->inputs) work.inputs.push_back(RowMajor(input));
-  if (call->kind == OpKind::kAllgather) return work;
+  const bool receives = call->kind != OpKind::kReduce || call->root == own_rank;
+  if (PartsDiffer(call->kind) || !receives) return work;
   for (size_t i = 0; i < call->inputs.size(); ++i) {
     if (call->outputs.empty()) {
       work.outputs.push_back(work.inputs[i].new_empty(work.inputs[i].sizes()));
@@ -102,6 +106,7 @@ std::shared_ptr<const control::Request> RequestOf(const OperationCall& call, std
   request->prescale = call.prescale;
   request->postscale = call.postscale;
   request->process_set = call.process_set;
+  request->parts = call.parts;
   request->transient = !call.name.has_value();
   const std::string count = "of" + std::to_string(work.inputs.size());
   for (size_t i = 0; i < work.inputs.size(); ++i) {
@@ -117,6 +122,15 @@ void BumpVersions(const std::vector<at::Tensor>& outputs) {
   for (const at::Tensor& output : outputs) {
     if (!output.is_inference()) output.unsafeGetTensorImpl()->bump_version();
   }
+}
+
+// Rows by the rank that they come from, as Horovod returns them.
+at::Tensor ReceivedSplits(const engine::OwnedResult& result) {
+  at::Tensor splits = at::empty({static_cast<int64_t>(result.first_dims.size())}, at::kInt);
+  for (size_t i = 0; i < result.first_dims.size(); ++i) {
+    splits[static_cast<int64_t>(i)] = static_cast<int32_t>(result.first_dims[i]);
+  }
+  return splits;
 }
 
 at::Tensor TensorOf(engine::OwnedResult* result, const at::Tensor& input) {
@@ -137,37 +151,81 @@ at::Tensor TensorOf(engine::OwnedResult* result, const at::Tensor& input) {
 Operations::Operations(std::shared_ptr<engine::Engine> engine, int64_t first_handle)
     : engine_(std::move(engine)), handles_(first_handle) {}
 
-std::string Operations::NameFor(OpKind kind) {
-  return std::string(NameOf(kind)) + ".noname." +
-         std::to_string(unnamed_[static_cast<size_t>(kind)]);
+Operations::Counter Operations::CounterOf(const OperationCall& call) {
+  const bool directed = call.process_set >= control::kPairBit;
+  return {call.process_set, call.kind, directed ? call.root : -1};
+}
+
+std::string Operations::NameFor(const OperationCall& call) {
+  const Counter counter = CounterOf(call);
+  const uint64_t joins =
+      JoinsOf(0) + (call.process_set != 0 ? JoinsOf(call.process_set) : uint64_t{0});
+  std::string name = std::string(NameOf(call.kind)) + ".noname.";
+  if (counter.root >= 0) name += "from." + std::to_string(counter.root) + ".";
+  if (joins > 0) name += std::to_string(joins) + ".";
+  const auto count = unnamed_.find(counter);
+  return name + std::to_string(count == unnamed_.end() ? 0 : count->second);
+}
+
+uint64_t Operations::JoinsOf(uint32_t process_set) const {
+  const auto found = joins_.find(process_set);
+  return found == joins_.end() ? 0 : found->second;
+}
+
+// Its number never comes again, so nothing of it is to stay.
+void Operations::ForgetSet(uint32_t process_set) {
+  joins_.erase(process_set);
+  std::erase_if(unnamed_,
+                [&](const auto& entry) { return entry.first.process_set == process_set; });
+}
+
+void Operations::CountAnewAfterJoin(uint32_t process_set) {
+  ++joins_[process_set];
+  std::erase_if(unnamed_, [&](const auto& entry) {
+    return process_set == 0 || entry.first.process_set == process_set;
+  });
 }
 
 Result<int64_t> Operations::Start(OperationCall call) {
-  std::string name = call.name.has_value() ? *call.name : NameFor(call.kind);
+  const bool named = call.name.has_value();
+  const Counter counter = CounterOf(call);
+  std::string name = named ? *call.name : NameFor(call);
   RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
-  StartedWork work = Prepare(&call);
+  StartedWork work = Prepare(&call, engine_->topology().rank);
   const BucketBuffers buffers = BuffersOf(work);
   const auto request = RequestOf(call, std::move(name), work);
   RUEDA_RETURN_IF_ERROR(CheckDisjoint(buffers.inputs, buffers.outputs, request->tensors));
   Result<engine::TicketPtr> ticket =
       engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent});
   if (!ticket.ok()) return ticket.status();
-  if (!call.name.has_value()) ++unnamed_[static_cast<size_t>(call.kind)];
+  if (!named) ++unnamed_[counter];
   BumpVersions(work.outputs);
+  work.request = request;
   work.ticket = std::move(ticket).value();
   return handles_.Insert(std::move(work));
 }
 
 Result<std::vector<at::Tensor>> Operations::Finish(StartedWork work) {
+  const OpKind kind = work.request->kind;
   if (!work.ticket->status().ok()) return work.ticket->status();
-  if (work.kind == OpKind::kAllgather) {
+  if (kind == OpKind::kJoin) CountAnewAfterJoin(work.request->process_set);
+  if (kind == OpKind::kRemoveProcessSet) {
+    ForgetSet(static_cast<uint32_t>(work.request->parts.front()));
+  }
+  if (PartsDiffer(kind)) {
     std::vector<engine::OwnedResult>& results = work.ticket->results();
     for (size_t i = 0; i < results.size(); ++i) {
       work.outputs.push_back(TensorOf(&results[i], work.inputs[i]));
     }
+    if (work.with_splits) work.outputs.push_back(ReceivedSplits(results.front()));
     return std::move(work.outputs);
   }
   const at::NoGradGuard no_grad;
+  if (kind == OpKind::kReduce && work.outputs.empty()) {
+    // Off the root, as after a gather, there is a tensor without elements.
+    for (const at::Tensor& input : work.inputs) work.outputs.push_back(input.new_empty({0}));
+    return std::move(work.outputs);
+  }
   for (size_t i = 0; i < work.outputs.size(); ++i) {
     if (work.staged_outputs[i].defined()) work.outputs[i].copy_(work.staged_outputs[i]);
   }

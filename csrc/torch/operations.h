@@ -7,8 +7,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
+#include <compare>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,16 +28,19 @@ struct OperationCall {
   bool grouped = false;
   std::vector<at::Tensor> inputs;
   // Where the results go, each of its input's shape and type, or the input itself; empty: new
-  // tensors, and for allgather always.
+  // tensors, and where ranks get different parts always.
   std::vector<at::Tensor> outputs;
-  // Without one it is called "<operation>.noname.<count>", the count by operation.
+  // Without one it is called "<operation>.noname.<count>", the count by process set and operation.
   std::optional<std::string> name;
   ReduceOp op = ReduceOp::kSum;
   int root = -1;
   double prescale = 1.0;
   double postscale = 1.0;
   uint32_t process_set = 0;
-  bool urgent = false;  // the caller is about to wait
+  std::vector<int64_t> parts;  // see control::Request
+  bool with_splits = false;    // see StartedWork
+  bool urgent = false;         // the caller is about to wait
+  CallSite call_site;
 };
 
 class Operations {
@@ -47,18 +51,32 @@ class Operations {
   // the engine's error; nothing was started then.
   Result<int64_t> Start(OperationCall call);
   // Takes work whose ticket is done: its results, or how it failed. Copies staged results back.
-  static Result<std::vector<at::Tensor>> Finish(StartedWork work);
+  Result<std::vector<at::Tensor>> Finish(StartedWork work);
 
   HandleTable& handles() { return handles_; }
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
 
  private:
-  std::string NameFor(OpKind kind);
+  // What unnamed operations count by. Two ranks that send to each other count by direction.
+  struct Counter {
+    uint32_t process_set;
+    OpKind kind;
+    int root;
+    auto operator<=>(const Counter&) const = default;
+  };
+  static Counter CounterOf(const OperationCall& call);
+  std::string NameFor(const OperationCall& call);
+  void CountAnewAfterJoin(uint32_t process_set);
+  void ForgetSet(uint32_t process_set);
+  uint64_t JoinsOf(uint32_t process_set) const;
 
   // Shared with the module _core, whose shutdown stops it; afterwards it answers kShutDown.
   const std::shared_ptr<engine::Engine> engine_;
   HandleTable handles_;
-  std::array<uint64_t, kOpKindCount> unnamed_{};  // by kind: how many were called by a number
+  std::map<Counter, uint64_t> unnamed_;  // how many were called by a number
+  // Joins that a process set has lived through. A rank that joins early makes fewer calls, so all
+  // count anew afterwards.
+  std::map<uint32_t, uint64_t> joins_;
 };
 
 }  // namespace rueda::pytorch

@@ -51,11 +51,23 @@ Result<DType> DTypeOf(at::ScalarType type) {
       return DType::kUInt32;
     case at::ScalarType::UInt64:
       return DType::kUInt64;
+    case at::ScalarType::ComplexFloat:
+      return DType::kComplex64;
+    case at::ScalarType::ComplexDouble:
+      return DType::kComplex128;
+    case at::ScalarType::Float8_e4m3fn:
+      return DType::kFloat8E4M3FN;
+    case at::ScalarType::Float8_e5m2:
+      return DType::kFloat8E5M2;
+    case at::ScalarType::Float8_e4m3fnuz:
+      return DType::kFloat8E4M3FNUZ;
+    case at::ScalarType::Float8_e5m2fnuz:
+      return DType::kFloat8E5M2FNUZ;
     default:
       return Status(StatusCode::kUnsupported,
                     std::string("element type ") + c10::toString(type) +
-                        " is not supported; rueda takes bool, the integers, float16, bfloat16, "
-                        "float32 and float64");
+                        " is not supported; rueda takes bool, the integers, the floating-point "
+                        "types of 8 to 64 bits, complex64 and complex128");
   }
 }
 
@@ -87,6 +99,18 @@ at::ScalarType ScalarTypeOf(DType dtype) {
       return at::ScalarType::UInt32;
     case DType::kUInt64:
       return at::ScalarType::UInt64;
+    case DType::kComplex64:
+      return at::ScalarType::ComplexFloat;
+    case DType::kComplex128:
+      return at::ScalarType::ComplexDouble;
+    case DType::kFloat8E4M3FN:
+      return at::ScalarType::Float8_e4m3fn;
+    case DType::kFloat8E5M2:
+      return at::ScalarType::Float8_e5m2;
+    case DType::kFloat8E4M3FNUZ:
+      return at::ScalarType::Float8_e4m3fnuz;
+    case DType::kFloat8E5M2FNUZ:
+      return at::ScalarType::Float8_e5m2fnuz;
   }
   return at::ScalarType::Undefined;
 }
@@ -116,8 +140,8 @@ Status CheckReadable(const at::Tensor& tensor, const TensorLabel& label) {
 }
 
 bool IsRowMajor(const at::Tensor& tensor) {
-  // A lazily negated tensor holds the opposite of what it means.
-  return tensor.is_contiguous() && !tensor.is_neg();
+  // A lazily negated or conjugated tensor holds something else than what it means.
+  return tensor.is_contiguous() && !tensor.is_neg() && !tensor.is_conj();
 }
 
 control::TensorSpec SpecOf(std::string name, const at::Tensor& tensor) {

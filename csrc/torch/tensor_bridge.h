@@ -17,7 +17,7 @@ namespace rueda::pytorch {
 // "tensor 'fc.weight'", or "tensor 2 of 'fc'" and the like: how messages call it.
 using TensorLabel = std::string;
 
-// rueda's element type; kUnsupported for complex, quantized and 8-bit floating tensors.
+// rueda's element type; kUnsupported for quantized and packed ones.
 Result<DType> DTypeOf(at::ScalarType type);
 at::ScalarType ScalarTypeOf(DType dtype);
 

@@ -9,6 +9,7 @@ inline constexpr int64_t kPageBytes = 4096;
 inline constexpr int64_t kRingDataBytes = int64_t{64} << 10;  // power of two
 inline constexpr int64_t kStagingChunkBytes = int64_t{512} << 10;
 inline constexpr int64_t kStagingSlots = 8;
+inline constexpr int64_t kPairStagingBytes = int64_t{256} << 10;  // of two ranks that send
 
 // Offset that sets the staging and heap of one rank apart from its neighbour's, so that the same
 // element of different ranks never has the same low address bits: an odd number of pages and of
@@ -22,7 +23,9 @@ struct ArenaLayout {
   int64_t ring_stride = 0;
   int64_t flags = 0;    // one page of collective counters
   int64_t staging = 0;  // kStagingSlots chunks, skewed by rank
-  int64_t heap = 0;     // page aligned
+  int64_t pairs = 0;  // what is shared with each rank alone: pair_stride bytes apart, page aligned
+  int64_t pair_stride = 0;
+  int64_t heap = 0;  // page aligned
   int64_t heap_end = 0;
   int64_t skew_in_page = 0;  // of every heap span, by rank
 

@@ -21,9 +21,9 @@ Topology Nameless(int size) {
 Response AgreeOn(const std::vector<Request>& offers, const Topology& topology) {
   std::vector<int> ranks(offers.size());
   std::iota(ranks.begin(), ranks.end(), 0);
-  std::vector<const Request*> pointers;
-  for (const Request& offer : offers) pointers.push_back(&offer);
-  return Agree(topology, ranks, pointers);
+  std::vector<SharedRequest> shared;
+  for (const Request& offer : offers) shared.push_back(std::make_shared<const Request>(offer));
+  return Agree(topology, ranks, shared);
 }
 Response AgreeOn(const std::vector<Request>& offers) {
   return AgreeOn(offers, Nameless(static_cast<int>(offers.size())));
@@ -203,9 +203,9 @@ TEST_CASE("only allreduces run in place", "[agreement]") {
 }
 
 TEST_CASE("ranks of a set keep their own numbers", "[agreement]") {
-  const Request small = Allreduce("x", {1});
-  const Request large = Allreduce("x", {2});
-  const Response response = Agree(Nameless(8), {2, 5, 7}, {&small, &large, &small});
+  const auto small = std::make_shared<const Request>(Allreduce("x", {1}));
+  const auto large = std::make_shared<const Request>(Allreduce("x", {2}));
+  const Response response = Agree(Nameless(8), {2, 5, 7}, {small, large, small});
   CHECK_THAT(response.error.message(), Catch::Contains("rank 5 offered [2], ranks 2 and 7 [1]."));
   CHECK(response.error.blamed_rank() == 5);
 }

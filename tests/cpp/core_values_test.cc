@@ -103,7 +103,7 @@ TEST_CASE("every dtype has a size and a name of its own", "[types]") {
     CHECK(IsValid(dtype));
     CHECK(names.insert(NameOf(dtype)).second);
     const size_t size = SizeOf(dtype);
-    CHECK((size == 1 || size == 2 || size == 4 || size == 8));
+    CHECK((size == 1 || size == 2 || size == 4 || size == 8 || size == 16));
     // The bits in its name are its size.
     const size_t at = NameOf(dtype).find_first_of("0123456789");
     if (at != std::string_view::npos) {

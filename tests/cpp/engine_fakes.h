@@ -70,6 +70,14 @@ class SteppedBackend final : public backends::Backend, private backends::Run {
     run_ = *run;
     return static_cast<backends::Run*>(this);
   }
+  Result<std::unique_ptr<backends::Backend>> Split(const backends::Subset& subset) override {
+    auto split = inner_->Split(subset);
+    if (!split.ok()) return split;
+    return std::unique_ptr<backends::Backend>(
+        std::make_unique<SteppedBackend>(std::move(*split), before_step_));
+  }
+  int64_t SplitBytes() const override { return inner_->SplitBytes(); }
+  bool concurrent() const override { return inner_->concurrent(); }
   void Abort(const Status& why) override { inner_->Abort(why); }
 
  private:
@@ -115,6 +123,11 @@ class NotingBackend final : public backends::Backend {
     if (bucket.in_place()) ++notes_->in_place;
     return inner_->Begin(bucket, buffers);
   }
+  Result<std::unique_ptr<backends::Backend>> Split(const backends::Subset& subset) override {
+    return inner_->Split(subset);
+  }
+  int64_t SplitBytes() const override { return inner_->SplitBytes(); }
+  bool concurrent() const override { return inner_->concurrent(); }
   void Abort(const Status& why) override { inner_->Abort(why); }
 
  private:

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,6 +21,8 @@ using backends::Progress;
 // Does what the test says, step by step, and notes what it was given.
 class ScriptedBackend final : public backends::Backend, public backends::Run {
  public:
+  explicit ScriptedBackend(bool concurrent = false) : side_by_side(concurrent) {}
+
   std::string_view name() const override { return "scripted"; }
   Status Supports(const Bucket& bucket) const override {
     if (bucket.dtype == refused) return {StatusCode::kUnsupported, "not this dtype"};
@@ -29,6 +32,12 @@ class ScriptedBackend final : public backends::Backend, public backends::Run {
     begun.push_back(bucket.counts.front());
     return static_cast<Run*>(this);
   }
+  Result<std::unique_ptr<Backend>> Split(const backends::Subset& subset) override {
+    auto split = std::make_unique<ScriptedBackend>();
+    splits[subset.process_set] = split.get();
+    return std::unique_ptr<Backend>(std::move(split));
+  }
+  bool concurrent() const override { return side_by_side; }
   void Abort(const Status&) override {}
   Result<Progress> Step() override { return answer; }
   std::vector<int> WaitsFor() const override { return waits_for; }
@@ -37,9 +46,13 @@ class ScriptedBackend final : public backends::Backend, public backends::Run {
   Result<Progress> answer = Progress::kDone;
   std::vector<int> waits_for;
   std::vector<int64_t> begun;
+  const bool side_by_side;
+  std::map<uint32_t, ScriptedBackend*> splits;  // owned by the executor
 };
 
 struct Bench {
+  explicit Bench(bool side_by_side = false) : owned(new ScriptedBackend(side_by_side)) {}
+
   // Submits a request; the work is the executor's from here on.
   Work* Submit(const std::string& name) {
     auto request = std::make_shared<control::Request>();
@@ -61,10 +74,11 @@ struct Bench {
 
   Topology topology{0, 3, 0, 3, 0, 1, {{"a", 10}, {"b", 11}, {"c", 12}}};
   ManualClock clock;
-  ScriptedBackend backend;
+  std::unique_ptr<ScriptedBackend> owned;
+  ScriptedBackend& backend = *owned;
   SubmissionTable table;
   std::vector<TicketPtr> tickets;
-  Executor executor{&topology, &backend, &table, &clock};
+  Executor executor{&topology, std::move(owned), &table, &clock};
 };
 
 TEST_CASE("an executor without work does nothing", "[executor]") {
@@ -179,6 +193,78 @@ TEST_CASE("a group that loses one of its buckets fails as a whole", "[executor]"
   CHECK_FALSE(bench.tickets[0]->done());
   CHECK(*bench.executor.Step());
   CHECK(bench.tickets[0]->status().code() == StatusCode::kUnsupported);
+}
+
+BucketJob JobOf(uint32_t process_set, int64_t count) {
+  BucketJob job;
+  job.planned.bucket.process_set = process_set;
+  job.planned.bucket.dtype = DType::kFloat32;
+  job.planned.bucket.counts = {count};
+  return job;
+}
+
+TEST_CASE("nothing of one set waits for another's where backends work side by side", "[executor]") {
+  Bench bench(/*side_by_side=*/true);
+  REQUIRE(bench.executor.AddSet(3, {0, 2}, {}, nullptr).ok());
+  bench.executor.Enqueue(JobOf(0, 1), std::chrono::seconds(3));
+  bench.executor.Enqueue(JobOf(3, 2), std::chrono::seconds(3));
+  bench.backend.answer = Progress::kWaiting;
+  CHECK(*bench.executor.Step());
+  CHECK(bench.backend.begun == std::vector<int64_t>{1});
+  CHECK(bench.backend.splits.at(3)->begun == std::vector<int64_t>{2});
+  CHECK_FALSE(bench.executor.idle());
+  bench.backend.answer = Progress::kDone;
+  CHECK(*bench.executor.Step());
+  CHECK(bench.executor.idle());
+}
+
+TEST_CASE("elsewhere the buckets of all sets run in one order", "[executor]") {
+  Bench bench;
+  REQUIRE(bench.executor.AddSet(3, {0, 2}, {}, nullptr).ok());
+  bench.executor.Enqueue(JobOf(0, 1), std::chrono::seconds(3));
+  bench.executor.Enqueue(JobOf(3, 2), std::chrono::seconds(3));
+  bench.backend.answer = Progress::kWaiting;
+  CHECK_FALSE(*bench.executor.Step());
+  CHECK(bench.backend.splits.at(3)->begun.empty());
+  bench.backend.answer = Progress::kDone;
+  CHECK(*bench.executor.Step());
+  CHECK(*bench.executor.Step());
+  CHECK(bench.backend.splits.at(3)->begun == std::vector<int64_t>{2});
+}
+
+TEST_CASE("a late bucket of a set names the ranks behind the members", "[executor]") {
+  Bench bench(/*side_by_side=*/true);
+  REQUIRE(bench.executor.AddSet(3, {0, 2}, {}, nullptr).ok());
+  ScriptedBackend& split = *bench.backend.splits.at(3);
+  split.answer = Progress::kWaiting;
+  split.waits_for = {1};
+  bench.executor.Enqueue(JobOf(3, 2), std::chrono::seconds(3));
+  CHECK_FALSE(*bench.executor.Step());
+  CHECK(bench.executor.deadline() == bench.clock.Now() + std::chrono::seconds(3));
+  bench.clock.Advance(std::chrono::seconds(3));
+  CHECK(bench.executor.Step().status().blamed_rank() == 2);
+}
+
+TEST_CASE("a set ends after what was enqueued for it, and lets its memory go", "[executor]") {
+  const bool side_by_side = GENERATE(false, true);
+  Bench bench(side_by_side);
+  auto memory = std::make_shared<int>(0);
+  const std::weak_ptr<int> alive = memory;
+  REQUIRE(bench.executor.AddSet(3, {0, 2}, {}, std::move(memory)).ok());
+  CHECK(*bench.executor.RanksOf(3) == std::vector<int>{0, 2});
+  ScriptedBackend& split = *bench.backend.splits.at(3);
+  split.answer = Progress::kWaiting;
+  bench.executor.Enqueue(JobOf(3, 2), std::chrono::seconds(3));
+  bench.executor.RemoveSet(3, bench.Submit("remove"));
+  CHECK_FALSE(*bench.executor.Step());
+  CHECK_FALSE(bench.tickets[0]->done());
+  split.answer = Progress::kDone;
+  while (*bench.executor.Step()) continue;
+  CHECK(bench.tickets[0]->status() == Status());
+  CHECK(bench.tickets[0]->done());
+  CHECK(alive.expired());
+  CHECK(bench.executor.RanksOf(3) == nullptr);
+  CHECK(bench.executor.idle());
 }
 
 }  // namespace

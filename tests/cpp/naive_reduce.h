@@ -197,8 +197,9 @@ inline std::vector<char> NaiveReduce(const device::ReduceSpec& spec,
       return NaiveReduce<PlainType<uint32_t>>(spec, sources, count);
     case DType::kUInt64:
       return NaiveReduce<PlainType<uint64_t>>(spec, sources, count);
+    default:
+      return {};  // not reducible
   }
-  return {};
 }
 
 }  // namespace rueda::test

@@ -22,13 +22,16 @@ using Key = std::pair<uint32_t, std::string>;  // process set and name
 struct Use {
   Key key;
   std::vector<SharedRequest> offers;  // by rank; null: not a member
-  bool mismatch = false;              // planted on one rank
+  bool mismatch = false;              // planted on one rank,
+  int spoiler = -1;                   // this one
+  std::vector<bool> skipped = {};     // by rank: it joins without having offered this; empty: none
 };
 
 struct Program {
   int size = 1;
   std::vector<std::vector<int>> sets;  // by id
   std::vector<std::vector<Use>> steps;
+  std::map<size_t, Use> joins;  // by the step that it ends
 };
 
 // How many offers must travel in full: each rank's first, each after a change, an error or when the
@@ -68,11 +71,13 @@ class ProgramWriter {
     for (const size_t set : {size_t{0}, program_.sets.size() - 1})
       cast.push_back(MakeRole("n0", set));
     if (program_.sets.size() == 1) cast.pop_back();
+    const bool joins = random_.Chance(40);
     for (size_t step = 4 + random_.Below(12); step > 0; --step) {
       std::vector<Use>& uses = program_.steps.emplace_back();
       for (Role& role : cast) {
         if (random_.Chance(85)) uses.push_back(NextUse(role));
       }
+      if (joins) AddJoin();
     }
     return std::move(program_);
   }
@@ -89,6 +94,29 @@ class ProgramWriter {
       if (random_.Chance(60)) subset.push_back(rank);
     }
     if (!subset.empty()) program_.sets.push_back(subset);
+  }
+
+  // Every rank joins at the end of the step just written, some without having offered all of it.
+  void AddJoin() {
+    if (!random_.Chance(50)) return;
+    const auto set = static_cast<uint32_t>(random_.Below(program_.sets.size()));
+    Request request;
+    request.kind = OpKind::kJoin;
+    request.name = "join";
+    request.process_set = set;
+    request.transient = true;
+    Use join{{set, request.name}, {}};
+    join.offers.resize(static_cast<size_t>(program_.size));
+    for (const int rank : program_.sets[set]) {
+      join.offers[static_cast<size_t>(rank)] = std::make_shared<const Request>(request);
+    }
+    for (Use& use : program_.steps.back()) {
+      use.skipped.resize(static_cast<size_t>(program_.size));
+      if (set != 0 && use.key.first != set) continue;
+      for (size_t rank = 0; rank < use.skipped.size(); ++rank)
+        use.skipped[rank] = random_.Chance(30);
+    }
+    program_.joins[program_.steps.size() - 1] = std::move(join);
   }
 
   Role MakeRole(const std::string& name) {
@@ -140,7 +168,7 @@ class ProgramWriter {
     }
     if (random_.Chance(25)) ChangeOwn(role.offers[static_cast<size_t>(someone)]);
     if (random_.Chance(30)) CopyAll(role);
-    Use use{role.key, role.offers, members.size() >= 2 && random_.Chance(5)};
+    Use use{role.key, role.offers, members.size() >= 2 && random_.Chance(5), someone};
     if (use.mismatch)
       use.offers[static_cast<size_t>(someone)] = Spoiled(*use.offers[static_cast<size_t>(someone)]);
     return use;
@@ -190,6 +218,7 @@ class ProgramWriter {
         break;
       default:
         spoiled->kind = OpKind::kBarrier;
+        spoiled->tensors.clear();
     }
     return spoiled;
   }

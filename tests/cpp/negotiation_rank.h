@@ -90,7 +90,7 @@ class SimulatedRank {
   // Uses of the current step that may be submitted now.
   std::vector<const Use*> Submittable() {
     std::vector<const Use*> uses;
-    while (!left_ && remaining_.empty() && step_ < program_.steps.size()) EnterStep();
+    while (!left_ && remaining_.empty() && Joined() && step_ < program_.steps.size()) EnterStep();
     for (const Use* use : remaining_) {
       if (!in_flight_.contains(use->key)) uses.push_back(use);
     }
@@ -107,7 +107,8 @@ class SimulatedRank {
   bool CanFlush() const { return !unsent_.empty(); }
   // Everything is submitted and answered, and nobody was told yet that this rank leaves.
   bool WantsToLeave() const {
-    return !left_ && step_ == program_.steps.size() && remaining_.empty() && in_flight_.empty();
+    return !left_ && step_ == program_.steps.size() && remaining_.empty() && !join_ &&
+           in_flight_.empty();
   }
   bool left() const { return left_; }
   bool acknowledged() const { return acknowledged_; }
@@ -154,9 +155,25 @@ class SimulatedRank {
 
   void EnterStep() {
     for (const Use& use : program_.steps[step_]) {
-      if (Own(use)) remaining_.push_back(&use);
+      const bool skipped = !use.skipped.empty() && use.skipped[static_cast<size_t>(rank_)];
+      if (Own(use) && !skipped) remaining_.push_back(&use);
     }
+    const auto join = program_.joins.find(step_);
+    if (join != program_.joins.end() && Own(join->second)) join_ = &join->second;
     ++step_;
+  }
+
+  // Whether the join at the end of the step is over. It begins when all else was submitted.
+  bool Joined() {
+    if (!join_) return true;
+    if (!std::exchange(joining_, true)) {
+      remaining_.push_back(join_);
+      return false;
+    }
+    if (in_flight_.contains(join_->key)) return false;
+    join_ = nullptr;
+    joining_ = false;
+    return true;
   }
 
   std::string Take(const Response& response,
@@ -170,13 +187,18 @@ class SimulatedRank {
     if (found == in_flight_.end()) {
       const std::vector<int>& members = program_.sets[key.first];
       const bool member = std::find(members.begin(), members.end(), rank_) != members.end();
+      if (response.IsAbsent(rank_)) {
+        agreed[key.first].push_back({response.request.get(), full});
+        return {};
+      }
+      if (member && join_ && !full->error.ok()) return {};  // it was answered without this rank
       if (member) return "an answer to '" + key.second + "', which is not in flight";
-      if (!response.cached) table_.Learn(nullptr, response);
+      if (!response.cached && response.absent.empty()) table_.Learn(nullptr, response);
       return {};
     }
     Submission& submission = submissions_[found->second];
     const SharedRequest& own = Own(*submission.use);
-    if (!response.cached) table_.Learn(own, response);
+    if (!response.cached && response.absent.empty()) table_.Learn(own, response);
     in_flight_.erase(found);
     if (!full->error.ok()) {
       ++submission.completions;
@@ -205,12 +227,12 @@ class SimulatedRank {
 
   std::string Execute(uint32_t set, const std::vector<AgreedRequest>& agreed,
                       const Limits& limits) {
-    const int set_size = static_cast<int>(program_.sets[set].size());
-    const std::vector<PlannedBucket> plan = Plan(agreed, set_size, limits);
+    const std::vector<PlannedBucket> plan = Plan(agreed, program_.sets[set], limits);
     for (const PlannedBucket& planned : plan) {
       buckets_[set].push_back(TextOf(planned, agreed));
       for (const size_t index : planned.completes) {
         const auto running = running_.find({set, agreed[index].request->name});
+        if (agreed[index].response->IsAbsent(rank_)) continue;
         ++submissions_[static_cast<size_t>(running->second)].completions;
       }
     }
@@ -221,6 +243,8 @@ class SimulatedRank {
   const int rank_;
   size_t step_ = 0;
   std::vector<const Use*> remaining_;  // of the current step
+  const Use* join_ = nullptr;          // at its end
+  bool joining_ = false;               // it was submitted, or is about to be
   std::vector<SharedRequest> unsent_;
   std::map<Key, size_t> in_flight_;  // index of the submission
   std::map<Key, ptrdiff_t> running_;

@@ -26,6 +26,7 @@ struct Figures {
   size_t withdrawn = 0;
   size_t buckets = 0;
   size_t in_place = 0;
+  size_t absences = 0;
   std::vector<std::vector<uint8_t>> frames;
 };
 
@@ -41,7 +42,10 @@ class Simulation {
     }
     up_.resize(ranks_.size());
     down_.resize(ranks_.size());
-    for (size_t early = random_.Chance(60) ? 0 : 1 + random_.Below(2); early > 0; --early) {
+    // A join that a departure ends leaves ranks at different places in what they do in other sets.
+    const bool stays = !program_.joins.empty() && program_.sets.size() > 1;
+    for (size_t early = stays || random_.Chance(60) ? 0 : 1 + random_.Below(2); early > 0;
+         --early) {
       leave_at_[random_.Below(ranks_.size())] = random_.Below(400);
     }
   }
@@ -149,6 +153,8 @@ class Simulation {
       offered_[key_of_slot_[slot]].insert(static_cast<int>(rank));
     for (const Request& request : batch->requests) {
       offered_[{request.process_set, request.name}].insert(static_cast<int>(rank));
+      if (request.kind == OpKind::kJoin)
+        joined_.insert({request.process_set, static_cast<int>(rank)});
       in_full_.insert({request.process_set, request.name});
     }
     Fail(coordinator_.Absorb(static_cast<int>(rank), *batch, clock_.Now()).message());
@@ -174,14 +180,38 @@ class Simulation {
       return;
     }
     const std::vector<int>& members = program_.sets[key.first];
-    if (offered != std::set<int>(members.begin(), members.end())) {
+    std::set<int> expected(members.begin(), members.end());
+    for (const int rank : response.absent) {
+      ++figures_.absences;
+      expected.erase(rank);
+      if (!joined_.contains({0, rank}) && !joined_.contains({key.first, rank})) {
+        Fail("a rank is absent that has not joined");
+      }
+    }
+    if (key.second == "join") {
+      std::erase_if(joined_, [&](const auto& joined) { return joined.first == key.first; });
+    }
+    if (!response.error.ok() && HasJoined(key.first)) {
+      // Errors do not say who was absent.
+      for (const int rank : members) {
+        if (!offered.contains(rank)) expected.erase(rank);
+      }
+    }
+    if (offered != expected) {
       Fail("'" + key.second + "' was answered before every member had offered it");
     }
     offered.clear();
-    if ((in_full_.erase(key) == 0) != response.cached) {
+    const bool only_bits = in_full_.erase(key) == 0;
+    if (only_bits != response.cached && response.absent.empty() && response.error.ok()) {
       Fail("the answer to '" + key.second + "' is cached, or not, against the offers");
     }
     if (response.slot != kNoSlot) key_of_slot_[response.slot] = key;
+  }
+
+  bool HasJoined(uint32_t set) const {
+    return std::any_of(joined_.begin(), joined_.end(), [&](const auto& joined) {
+      return joined.first == 0 || joined.first == set;
+    });
   }
 
   void CheckEnd() {
@@ -193,9 +223,11 @@ class Simulation {
     for (const std::vector<Use>& step : program_.steps) {
       for (const Use& use : step) CheckUse(use);
     }
+    for (const auto& [step, join] : program_.joins) CheckUse(join);
     size_t full = 0;
     for (const SimulatedRank& rank : ranks_) full += rank.full_offers();
-    if (ample_ && leave_at_.empty() && full != FullOffersOf(program_)) {
+    const bool counted = ample_ && leave_at_.empty() && program_.joins.empty();
+    if (counted && full != FullOffersOf(program_)) {
       Fail(std::to_string(full) + " offers travelled in full, not " +
            std::to_string(FullOffersOf(program_)));
     }
@@ -221,18 +253,36 @@ class Simulation {
       }
     }
     if (submissions.empty()) return;
-    // Every member ran it, or none: an early leaver's last offers may be withdrawn.
-    const bool ran = submissions.size() == program_.sets[use.key.first].size() &&
-                     !IsDeparture(submissions[0]->outcome);
+    // Every member that had not joined ran it, or none: an early leaver's last offers may be
+    // withdrawn.
+    const bool ran =
+        (!program_.joins.empty() || submissions.size() == program_.sets[use.key.first].size()) &&
+        !IsDeparture(submissions[0]->outcome);
+    const StatusCode expected = ExpectedOf(use);
     for (const auto* submission : submissions) {
       const StatusCode code = submission->outcome.code();
       Count(code);
       if (submission->completions != 1) Fail("'" + use.key.second + "' did not complete once");
-      const bool fits = ran ? code == (use.mismatch ? StatusCode::kMismatch : StatusCode::kOk) &&
-                                  submission->outcome == submissions[0]->outcome
+      const bool fits = ran ? code == expected && submission->outcome == submissions[0]->outcome
                             : IsDeparture(submission->outcome);
       if (!fits) Fail("'" + use.key.second + "' ended as " + submission->outcome.message());
     }
+  }
+
+  // How a use ends that every rank runs which did not skip it.
+  StatusCode ExpectedOf(const Use& use) const {
+    std::vector<int> offered;
+    for (const int rank : program_.sets[use.key.first]) {
+      const auto index = static_cast<size_t>(rank);
+      if (use.skipped.empty() || !use.skipped[index]) offered.push_back(rank);
+    }
+    const auto has = [&](int rank) {
+      return std::find(offered.begin(), offered.end(), rank) != offered.end();
+    };
+    if (use.mismatch && has(use.spoiler) && offered.size() > 1) return StatusCode::kMismatch;
+    const Request& request = *use.offers[static_cast<size_t>(offered.front())];
+    if (request.kind != OpKind::kBroadcast || has(request.root)) return StatusCode::kOk;
+    return StatusCode::kInvalidArgument;
   }
 
   // Who leaves early is told that it has left, the others that it has.
@@ -261,6 +311,7 @@ class Simulation {
   std::map<size_t, size_t> leave_at_;                   // who leaves early, and after which event
   std::map<Key, std::set<int>> offered_;                // absorbed and not answered
   std::set<Key> in_full_;                               // of these, what somebody offered in full
+  std::set<std::pair<uint32_t, int>> joined_;           // process set and rank
   std::map<uint32_t, Key> key_of_slot_;
   Figures figures_;
   std::string failure_;

@@ -34,9 +34,10 @@ TEST_CASE("the simulation reaches what it is meant to", "[simulation]") {
     total.withdrawn += figures.withdrawn;
     total.buckets += figures.buckets;
     total.in_place += figures.in_place;
+    total.absences += figures.absences;
   }
   CAPTURE(total.full_offers, total.bit_offers, total.results, total.mismatches, total.peers_left,
-          total.withdrawn, total.buckets, total.in_place);
+          total.withdrawn, total.buckets, total.in_place, total.absences);
   CHECK(total.bit_offers > 2000);
   CHECK(total.full_offers > 2000);
   CHECK(total.results > 5000);
@@ -45,6 +46,7 @@ TEST_CASE("the simulation reaches what it is meant to", "[simulation]") {
   CHECK(total.withdrawn > 50);
   CHECK(total.in_place > 100);
   CHECK(total.buckets > 2000);
+  CHECK(total.absences > 500);
 }
 
 TEST_CASE("the same order of offers gives the same bytes of frames", "[simulation]") {

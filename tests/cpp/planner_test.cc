@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <deque>
+#include <numeric>
 
 #include "control_samples.h"
 
@@ -24,7 +25,9 @@ class Agreements {
   std::vector<PlannedBucket> Plan(int64_t bucket_bytes = 1 << 20, int set_size = 2) const {
     Limits limits;
     limits.bucket_bytes = bucket_bytes;
-    return control::Plan(agreed_, set_size, limits);
+    std::vector<int> ranks(static_cast<size_t>(set_size));
+    std::iota(ranks.begin(), ranks.end(), 0);
+    return control::Plan(agreed_, ranks, limits);
   }
 
  private:
@@ -229,6 +232,81 @@ TEST_CASE("a large group keeps every tensor once, in order", "[planner]") {
   CHECK(next == 161);
   CHECK(planned == elements);
   CHECK(buckets.back().completes == std::vector<size_t>{0});
+}
+
+TEST_CASE("a reducescatter is a bucket a tensor, the first ranks get a row more", "[planner]") {
+  Request request = Typed("x", DType::kFloat32, 0);
+  request.kind = OpKind::kReducescatter;
+  request.tensors[0].shape = {8, 5};
+  const auto plan = Agreements().Add(request).Plan(1 << 20, 3);
+  CHECK(Short(plan) == Lines{"reducescatter float32 15 15 10 completes 0"});
+}
+
+TEST_CASE("gather and scatter are exchanges with one busy column or row", "[planner]") {
+  Request request = Allgather("x", {2, 5});
+  request.kind = OpKind::kGather;
+  request.root = 2;
+  CHECK(Short(Agreements().Add(request, {}, {{2, 0, 7}}).Plan(1 << 20, 3)) ==
+        Lines{"alltoall float32 0 0 10 0 0 0 0 0 35 completes 0"});
+  request.kind = OpKind::kScatter;
+  request.root = 1;
+  CHECK(Short(Agreements().Add(request, {}, {{0, 0, 0, 1, 2, 3, 0, 0, 0}}).Plan(1 << 20, 3)) ==
+        Lines{"alltoall float32 0 0 0 5 10 15 0 0 0 completes 0"});
+}
+
+TEST_CASE("reduces to one root share buckets", "[planner]") {
+  const auto reduce = [](const std::string& name, int root) {
+    Request request = Allreduce(name, {4});
+    request.kind = OpKind::kReduce;
+    request.root = root;
+    return request;
+  };
+  const auto plan = Agreements().Add(reduce("a", 0)).Add(reduce("b", 1)).Add(reduce("c", 0)).Plan();
+  CHECK(Short(plan) == Lines{"reduce float32 8 completes 0 2", "reduce float32 4 completes 1"});
+  CHECK(plan[0].bucket.root == 0);
+  CHECK(plan[1].bucket.root == 1);
+}
+
+TEST_CASE("complex numbers are reduced as pairs and moved as they are", "[planner]") {
+  CHECK(Short(Agreements().Add(Typed("x", DType::kComplex64, 7)).Plan()) ==
+        Lines{"allreduce float32 14 completes 0"});
+  Request gathered = Allgather("x", {1});
+  gathered.tensors[0].dtype = DType::kComplex128;
+  CHECK(Short(Agreements().Add(gathered, {}, {{3, 4}}).Plan()) ==
+        Lines{"allgather complex128 3 4 completes 0"});
+}
+
+TEST_CASE("roots and absent ranks become places in the set", "[planner]") {
+  const std::vector<int> ranks{2, 5, 7};
+  const Request request = Broadcast("x", 7, {3});
+  Response response = Agreed("x");
+  response.absent = {5};
+  const AgreedRequest agreed{&request, &response};
+  const auto plan = Plan({&agreed, 1}, ranks, Limits{});
+  REQUIRE(plan.size() == 1);
+  CHECK(plan[0].bucket.root == 2);
+  CHECK(plan[0].bucket.absent == std::vector<int>{1});
+}
+
+TEST_CASE("tensors that lack different ranks share no bucket", "[planner]") {
+  const std::vector<int> ranks{0, 1, 2};
+  const Request request = Allreduce("x", {4});
+  Response all = Agreed("x"), lacking = Agreed("x"), other = Agreed("x");
+  lacking.absent = {1};
+  other.absent = {2};
+  const std::vector<AgreedRequest> agreed{
+      {&request, &all}, {&request, &lacking}, {&request, &other}, {&request, &lacking}};
+  CHECK(Short(Plan(agreed, ranks, Limits{})) == Lines{"allreduce float32 4 completes 0",
+                                                      "allreduce float32 8 completes 1 3",
+                                                      "allreduce float32 4 completes 2"});
+}
+
+TEST_CASE("a join runs like a barrier", "[planner]") {
+  Request join = Barrier("join");
+  join.kind = OpKind::kJoin;
+  const auto plan = Agreements().Add(Allreduce("a", {2})).Add(join).Add(Allreduce("b", {2})).Plan();
+  CHECK(Short(plan) == Lines{"allreduce float32 2 completes 0", "barrier uint8 0 completes 1",
+                             "allreduce float32 2 completes 2"});
 }
 
 }  // namespace rueda::control

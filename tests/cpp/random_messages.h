@@ -30,10 +30,13 @@ inline Request RandomRequest(Random& random) {
   request.transient = random.Chance(50);
   request.placement = random.Chance(50) ? kPrivate : random.Int(0, int64_t{1} << 40);
   request.name = RandomText(random, 40);
+  request.parts.resize(random.Below(3));
+  for (int64_t& part : request.parts) part = random.Int(0, 9);
   request.tensors.resize(random.Below(4));
   for (TensorSpec& tensor : request.tensors) {
     tensor.name = RandomText(random, 20);
-    tensor.dtype = static_cast<DType>(random.Below(kDTypeCount));
+    const int dtypes = Reduces(request.kind) ? kReducibleDTypeCount : kDTypeCount;
+    tensor.dtype = static_cast<DType>(random.Below(static_cast<size_t>(dtypes)));
     tensor.shape.resize(random.Below(4));
     for (int64_t& dimension : tensor.shape) dimension = random.Int(0, 1000);
   }
@@ -67,6 +70,12 @@ inline Response RandomAgreed(Random& random) {
   for (int64_t& placement : response.placements) placement = random.Int(0, int64_t{1} << 50);
   response.first_dims.resize(random.Below(3));
   for (auto& dims : response.first_dims) dims.assign(random.Below(4), random.Int(0, 9));
+  response.number = random.Int(0, 99);
+  if (random.Chance(20)) {
+    response.slot = kNoSlot;
+    response.absent = {1, 3};
+    response.request = std::make_shared<const Request>(RandomRequest(random));
+  }
   return response;
 }
 

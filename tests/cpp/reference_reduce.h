@@ -100,10 +100,9 @@ auto VisitDType(DType dtype, Visit&& visit) {
       return visit(Integer<uint32_t>{});
     case DType::kUInt64:
       return visit(Integer<uint64_t>{});
-    case DType::kUInt8:
-      break;
+    default:  // uint8, and what is never added: bytes
+      return visit(Integer<uint8_t>{});
   }
-  return visit(Integer<uint8_t>{});
 }
 
 // One value of each rank; no allocation, for there are many elements to check.

@@ -72,38 +72,32 @@ class ShmArenas {
   std::vector<std::shared_ptr<transport::ArenaHeap>> heaps_;
 };
 
-// Backends ring no bell of their own when they are aborted: the engine does. Here it is the backend
-// that rings its rank's doorbell, so that whoever drives it wakes.
-class ShmBackendThatWakes final : public backends::Backend {
+// A rank's doorbell, which peers and aborts ring.
+class DoorbellAlarm final : public Alarm {
  public:
-  ShmBackendThatWakes(std::shared_ptr<const ShmArenas> arenas, int rank)
-      : arenas_(std::move(arenas)), rank_(rank), inner_(MakeShmBackend(arenas_->GroupOf(rank))) {}
+  DoorbellAlarm(std::shared_ptr<const ShmArenas> arenas, int rank)
+      : arenas_(std::move(arenas)), doorbell_(arenas_->doorbell(rank)) {}
 
-  std::string_view name() const override { return inner_->name(); }
-  Status Supports(const Bucket& bucket) const override { return inner_->Supports(bucket); }
-  Result<backends::Run*> Begin(const Bucket& bucket, const BucketBuffers& buffers) override {
-    return inner_->Begin(bucket, buffers);
-  }
-  void Abort(const Status& why) override {
-    inner_->Abort(why);
-    arenas_->doorbell(rank_).Ring();
+  void Ring() override { doorbell_.Ring(); }
+  uint64_t rings() override { return doorbell_.Sequence(); }
+  bool WaitPast(uint64_t seen, TimePoint deadline) override {
+    doorbell_.Sleep(static_cast<uint32_t>(seen), deadline);
+    return SteadyClock().Now() < deadline;
   }
 
  private:
-  std::shared_ptr<const ShmArenas> arenas_;
-  int rank_;
-  std::unique_ptr<backends::Backend> inner_;
+  std::shared_ptr<const ShmArenas> arenas_;  // has the doorbell
+  transport::Doorbell& doorbell_;
 };
 
 inline BackendWorld ShmWorld(int size) {
-  auto arenas = std::make_shared<const ShmArenas>(size);
+  // Room for several process sets; only what is touched costs anything.
+  auto arenas = std::make_shared<const ShmArenas>(size, int64_t{256} << 20);
   BackendWorld world;
-  world.drive = [arenas](int rank, backends::Run& run, TimePoint deadline) {
-    return arenas->Drive(rank, run, deadline);
-  };
   world.place = [arenas](int rank, int64_t bytes) { return arenas->Place(rank, bytes); };
   for (int rank = 0; rank < size; ++rank) {
-    world.backends.push_back(std::make_unique<ShmBackendThatWakes>(arenas, rank));
+    world.alarms.push_back(std::make_shared<DoorbellAlarm>(arenas, rank));
+    world.backends.push_back(backends::MakeShmBackend(arenas->GroupOf(rank)));
   }
   return world;
 }

@@ -52,9 +52,9 @@ TEST_CASE("a name is taken until its work is complete", "[submission_table]") {
   CHECK_THAT(twice.message(), Catch::Contains("'a'"));
   TakeNames(table);
   CHECK(table.Add(Named("a")).status().code() == StatusCode::kDuplicateName);
-  table.Complete(table.Find("a"), kWhy);
+  table.Complete(table.Find({0, "a"}), kWhy);
   CHECK(first->status() == kWhy);
-  CHECK(table.Find("a") == nullptr);
+  CHECK(table.Find({0, "a"}) == nullptr);
   CHECK(table.Add(Named("a")).ok());
 }
 
@@ -83,9 +83,9 @@ TEST_CASE("what a submission keeps alive is dropped, and its name free, before i
   std::thread waiter([&] {
     ticket->Wait();
     alive = !watched.expired();
-    name_free = table.Find("a") == nullptr;
+    name_free = table.Find({0, "a"}) == nullptr;
   });
-  if (how == 0) table.Complete(table.Find("a"), Status());
+  if (how == 0) table.Complete(table.Find({0, "a"}), Status());
   if (how == 1) table.CompleteAll(kWhy);
   if (how == 2) table.CompleteUnagreed(kWhy);
   waiter.join();
@@ -105,7 +105,7 @@ TEST_CASE("what no frame has named is completed, the rest runs on", "[submission
   const TicketPtr agreed = table.Add(Named("agreed")).value();
   const TicketPtr offered = table.Add(Named("offered")).value();
   TakeNames(table);
-  table.Find("agreed")->agreed = true;
+  table.Find({0, "agreed"})->agreed = true;
   const TicketPtr fresh = table.Add(Named("new")).value();
   table.CompleteUnagreed(kWhy);
   CHECK_FALSE(agreed->done());

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "control/message_header.h"
 #include "control/messages.h"
 #include "random_messages.h"
 
@@ -56,7 +57,7 @@ Status RoundTrip(const Request& request) {
 std::vector<uint8_t> BatchWithSlotSet(uint8_t form, const std::vector<uint32_t>& words,
                                       const std::vector<uint8_t>& tail) {
   Writer writer;
-  writer.Bytes(std::vector<uint8_t>{1, 1, 0});
+  writer.Bytes(std::vector<uint8_t>{1, kFormatVersion, 0});
   writer.U8(form);
   for (const uint32_t word : words) writer.U32(word);
   writer.Bytes(tail);
@@ -222,7 +223,7 @@ TEST_CASE("one message is not taken for the other, nor for another version's", "
   const std::vector<uint8_t> bytes = Encode(Batch{});
   CHECK_THAT(StatusOf<Frame>(bytes).message(), Catch::Contains("another kind"));
   std::vector<uint8_t> newer = bytes;
-  newer[1] = 2;
+  ++newer[1];
   CHECK_THAT(StatusOf<Batch>(newer).message(), Catch::Contains("another version"));
 }
 

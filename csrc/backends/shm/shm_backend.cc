@@ -2,38 +2,63 @@
 
 #include <atomic>
 #include <mutex>
-#include <optional>
+#include <string>
 
 #include "backends/shm/shm_run.h"
 #include "backends/shm/staging_ring.h"
+#include "transport/arena_layout.h"
 
 namespace rueda::backends {
 namespace {
 
+// Before the staging memory of a process set: the counters, aligned.
+constexpr int64_t kCountersBytes = sizeof(ShmCounters) + alignof(ShmCounters);
+
+// Why everything was aborted, told by any thread. Shared by a backend and those split from it.
+class AbortReason {
+ public:
+  void Set(const Status& why) {
+    std::lock_guard lock(mutex_);
+    if (is_set_.load(std::memory_order_relaxed)) return;
+    why_ = why;
+    // Release: pairs with Check's acquire, which then reads why_.
+    is_set_.store(true, std::memory_order_release);
+  }
+  Status Check() const { return is_set_.load(std::memory_order_acquire) ? why_ : Status(); }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<bool> is_set_{false};
+  Status why_;  // written once, before is_set_
+};
+
 class ShmBackend final : public Backend, private Run {
  public:
-  explicit ShmBackend(ShmGroup group)
-      : group_(std::move(group)), ring_(group_.staging_bytes), run_(&group_, &ring_) {}
+  ShmBackend(ShmGroup group, std::shared_ptr<AbortReason> aborted)
+      : group_(std::move(group)),
+        ring_(group_.staging_bytes),
+        run_(&group_, &ring_),
+        aborted_(std::move(aborted)) {}
 
   std::string_view name() const override { return "shm"; }
-  Status Supports(const Bucket&) const override { return Status::Ok(); }
+  Status Supports(const Bucket& bucket) const override;
 
   Result<Run*> Begin(const Bucket& bucket, const BucketBuffers& buffers) override {
     run_.Reset(bucket, buffers);
     return static_cast<Run*>(this);
   }
 
-  void Abort(const Status& why) override {
-    std::lock_guard lock(mutex_);
-    if (aborted_.load(std::memory_order_relaxed)) return;
-    why_ = why;
-    // Release: pairs with Step's acquire, which then reads why_.
-    aborted_.store(true, std::memory_order_release);
+  Result<std::unique_ptr<Backend>> Split(const Subset& subset) override;
+  int64_t SplitBytes() const override {
+    return kCountersBytes + transport::kStagingSlots * transport::kStagingChunkBytes;
   }
+  bool concurrent() const override { return true; }
+
+  void Abort(const Status& why) override { aborted_->Set(why); }
 
  private:
   Result<Progress> Step() override {
-    if (aborted_.load(std::memory_order_acquire)) return why_;
+    RUEDA_RETURN_IF_ERROR(aborted_->Check());
     return run_.Step();
   }
   std::vector<int> WaitsFor() const override { return run_.WaitsFor(); }
@@ -41,15 +66,49 @@ class ShmBackend final : public Backend, private Run {
   const ShmGroup group_;
   StagingRing ring_;
   ShmRun run_;
-  std::mutex mutex_;
-  std::atomic<bool> aborted_{false};
-  Status why_;  // written once, before aborted_
+  const std::shared_ptr<AbortReason> aborted_;
 };
+
+Status ShmBackend::Supports(const Bucket& bucket) const {
+  if (!Reduces(bucket.kind) || IsReducible(bucket.dtype)) return Status::Ok();
+  return {StatusCode::kUnsupported, "shared memory cannot reduce " +
+                                        std::string(NameOf(bucket.dtype)) +
+                                        "; convert the tensor first"};
+}
+
+Result<std::unique_ptr<Backend>> ShmBackend::Split(const Subset& subset) {
+  const bool is_pair = subset.memory.empty() && subset.members.size() == 2;
+  if (!is_pair && subset.memory.size() != subset.members.size()) {
+    return Status(StatusCode::kInvalidArgument,
+                  "a process set needs memory in the arena of each of its ranks");
+  }
+  ShmGroup group;
+  group.staging_bytes = SplitBytes() - kCountersBytes;
+  for (size_t i = 0; i < subset.members.size(); ++i) {
+    const int from = subset.members[i];
+    if (from == group_.index) group.index = static_cast<int>(i);
+    ShmMember member = group_.members[static_cast<size_t>(from)];
+    if (is_pair) {
+      const PairMemory memory = group_.pair_memory(from, subset.members[1 - i]);
+      member.staging = memory.staging;
+      member.counters = memory.counters;
+      group.staging_bytes = memory.staging_bytes;
+    } else {
+      // Both ends know the same: arenas begin on a page, and so the offset tells the alignment.
+      constexpr auto kAlignment = static_cast<int64_t>(alignof(ShmCounters));
+      const int64_t at = (subset.memory[i] + kAlignment - 1) / kAlignment * kAlignment;
+      member.counters = reinterpret_cast<ShmCounters*>(member.arena + at);
+      member.staging = member.arena + at + static_cast<int64_t>(sizeof(ShmCounters));
+    }
+    group.members.push_back(member);
+  }
+  return std::unique_ptr<Backend>(std::make_unique<ShmBackend>(std::move(group), aborted_));
+}
 
 }  // namespace
 
 std::unique_ptr<Backend> MakeShmBackend(ShmGroup group) {
-  return std::make_unique<ShmBackend>(std::move(group));
+  return std::make_unique<ShmBackend>(std::move(group), std::make_shared<AbortReason>());
 }
 
 }  // namespace rueda::backends

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "transport/doorbell.h"
@@ -25,11 +26,21 @@ struct ShmMember {
   transport::Doorbell* doorbell = nullptr;
 };
 
+// Zeroed at first.
+struct PairMemory {
+  uint8_t* staging = nullptr;
+  int64_t staging_bytes = 0;
+  ShmCounters* counters = nullptr;
+};
+
 // All memory outlives the group's backend.
 struct ShmGroup {
   int index = 0;  // this rank's place in `members`
   std::vector<ShmMember> members;
   int64_t staging_bytes = 0;
+  // Two ranks that send to each other have memory for it from the start: where member i keeps what
+  // it shares with member j alone. Null in groups that were split off.
+  std::function<PairMemory(int i, int j)> pair_memory;
 
   int size() const { return static_cast<int>(members.size()); }
   const ShmMember& own() const { return members[static_cast<size_t>(index)]; }

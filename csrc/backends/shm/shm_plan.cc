@@ -1,6 +1,7 @@
 #include "backends/shm/shm_plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "transport/arena_layout.h"
 
@@ -11,6 +12,7 @@ namespace {
 constexpr int64_t kSymmetricBytes = int64_t{32} << 10;
 // Bytes of an in-place bucket that one step reduces, so that the loop stays responsive.
 constexpr int64_t kInPlaceStepBytes = int64_t{1} << 20;
+constexpr int64_t kCacheLine = 64;
 
 ShmScheme SchemeOf(const Bucket& bucket, int size, int64_t total_bytes) {
   switch (bucket.kind) {
@@ -20,18 +22,44 @@ ShmScheme SchemeOf(const Bucket& bucket, int size, int64_t total_bytes) {
       return ShmScheme::kFromRoot;
     case OpKind::kAllgather:
       return ShmScheme::kGather;
-    case OpKind::kAllreduce:
-      break;
+    case OpKind::kReducescatter:
+      return size == 1 ? ShmScheme::kAlone : ShmScheme::kScatter;
+    case OpKind::kAlltoall:
+      return ShmScheme::kExchange;
+    default:
+      break;  // allreduce and reduce
   }
   if (size == 1) return ShmScheme::kAlone;
   if (bucket.in_place()) return ShmScheme::kInPlace;
   return total_bytes <= kSymmetricBytes ? ShmScheme::kSymmetric : ShmScheme::kSliced;
 }
 
-int64_t UnitBytesOf(ShmScheme scheme, int size, int64_t total_bytes) {
-  if (scheme == ShmScheme::kAlone) return std::max<int64_t>(1, total_bytes);
-  if (scheme == ShmScheme::kInPlace) return kInPlaceStepBytes * size;
-  return transport::kStagingChunkBytes;
+// A chunk is a multiple of every element's size, and so is its part for each member.
+int64_t UnitBytesOf(ShmScheme scheme, int size, int64_t total_bytes, int64_t staging_bytes) {
+  const int64_t chunk = std::min(transport::kStagingChunkBytes, staging_bytes / 2);
+  switch (scheme) {
+    case ShmScheme::kAlone:
+      return std::max<int64_t>(1, total_bytes);
+    case ShmScheme::kInPlace:
+      return kInPlaceStepBytes * size;
+    case ShmScheme::kScatter:
+      return chunk / size / kCacheLine * kCacheLine;
+    default:
+      return chunk;
+  }
+}
+
+// Of the longest contribution; for kScatter of the longest slice.
+int64_t TotalBytesOf(const Bucket& bucket, int size) {
+  int64_t most = 0;
+  if (bucket.kind == OpKind::kAlltoall) {
+    for (auto row = bucket.counts.begin(); row != bucket.counts.end(); row += size) {
+      most = std::max(most, std::accumulate(row, row + size, int64_t{0}));
+    }
+  } else {
+    for (const int64_t count : bucket.counts) most = std::max(most, count);
+  }
+  return most * static_cast<int64_t>(SizeOf(bucket.dtype));
 }
 
 }  // namespace
@@ -40,13 +68,11 @@ int64_t ShmPlan::BytesOf(int64_t unit) const {
   return std::min(unit_bytes, total_bytes - unit * unit_bytes);
 }
 
-ShmPlan PlanShm(const Bucket& bucket, int size) {
+ShmPlan PlanShm(const Bucket& bucket, int size, int64_t staging_bytes) {
   ShmPlan plan;
-  const auto element = static_cast<int64_t>(SizeOf(bucket.dtype));
-  for (int64_t count : bucket.counts)
-    plan.total_bytes = std::max(plan.total_bytes, count * element);
+  plan.total_bytes = TotalBytesOf(bucket, size);
   plan.scheme = SchemeOf(bucket, size, plan.total_bytes);
-  plan.unit_bytes = UnitBytesOf(plan.scheme, size, plan.total_bytes);
+  plan.unit_bytes = UnitBytesOf(plan.scheme, size, plan.total_bytes, staging_bytes);
   plan.units = bucket.kind == OpKind::kBarrier
                    ? 1
                    : (plan.total_bytes + plan.unit_bytes - 1) / plan.unit_bytes;

@@ -14,6 +14,8 @@ enum class ShmScheme {
   kSliced,     // large and private: pack, the owner reduces its slice, everybody copies all slices
   kGather,     // everybody packs, everybody copies everything
   kFromRoot,   // the root packs, the others copy
+  kScatter,    // everybody packs pieces of all slices, the owner of a slice reduces it for itself
+  kExchange,   // everybody packs, everybody copies what is meant for it
 };
 
 struct ShmPlan {
@@ -25,7 +27,8 @@ struct ShmPlan {
   int64_t BytesOf(int64_t unit) const;
 };
 
-// Units are whole elements. `size` is the number of members.
-ShmPlan PlanShm(const Bucket& bucket, int size);
+// Units are whole elements. `size` is the number of members; no unit needs more than half of the
+// staging memory. With kScatter, total and unit bytes are those of one member's slice.
+ShmPlan PlanShm(const Bucket& bucket, int size, int64_t staging_bytes);
 
 }  // namespace rueda::backends

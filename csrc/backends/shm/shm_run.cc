@@ -1,29 +1,57 @@
 #include "backends/shm/shm_run.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 namespace rueda::backends {
-namespace {
-
-constexpr int64_t kCacheLine = 64;
-
-}  // namespace
 
 ShmRun::ShmRun(const ShmGroup* group, StagingRing* ring) : group_(group), ring_(ring) {
-  sources_.resize(static_cast<size_t>(group->size()));
-  destinations_.resize(static_cast<size_t>(group->size()));
+  present_.resize(static_cast<size_t>(group->size()));
+  std::iota(present_.begin(), present_.end(), 0);
+  present_index_ = group->index;
+  present_until_.resize(present_.size());
 }
 
 void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers) {
   bucket_ = &bucket;
   buffers_ = &buffers;
-  plan_ = PlanShm(bucket, group_->size());
+  plan_ = PlanShm(bucket, group_->size(), group_->staging_bytes);
   spec_ = {bucket.dtype, bucket.op, bucket.divisor, bucket.prescale, bucket.postscale};
   first_ = ring_->placed();
   packed_ = consumed_ = finished_ = placed_ = 0;
   input_ = collectives::PieceCursor(buffers.inputs);
   output_ = collectives::PieceCursor(buffers.outputs);
+  if (static_cast<int>(present_.size() + bucket.absent.size()) != group_->size() ||
+      !bucket.absent.empty()) {
+    PrepareAbsence();
+  }
+  for (const int member : present_) {
+    present_until_[static_cast<size_t>(member)] = first_ + static_cast<uint64_t>(plan_.units);
+  }
+  if (plan_.scheme == ShmScheme::kExchange) PrepareExchange();
+  if (bucket.IsAbsent(group_->index)) SkipUnits();
+}
+
+void ShmRun::PrepareAbsence() {
+  present_.clear();
+  for (int member = 0; member < group_->size(); ++member) {
+    if (member == group_->index) present_index_ = static_cast<int>(present_.size());
+    if (!bucket_->IsAbsent(member)) present_.push_back(member);
+  }
+  if (!bucket_->absent.empty() && Reduces(bucket_->kind)) {
+    zeros_.resize(static_cast<size_t>(plan_.unit_bytes));
+  }
+}
+
+void ShmRun::SkipUnits() {
+  for (int64_t unit = 0; unit < plan_.units; ++unit) {
+    (void)ring_->Next(UsesStaging() ? StagedBytesOf(unit) : 0);
+  }
+  packed_ = consumed_ = finished_ = plan_.units;
+  Publish(&ShmCounters::packed, ring_->placed());
+  Publish(&ShmCounters::reduced, ring_->placed());
+  Publish(&ShmCounters::released, ring_->placed());
+  WakeOthers();
 }
 
 Result<Progress> ShmRun::Step() {
@@ -42,17 +70,23 @@ bool ShmRun::SharesSlices() const {
   return plan_.scheme == ShmScheme::kSliced || plan_.scheme == ShmScheme::kInPlace;
 }
 
+// In place everybody does: its own bucket is written by all.
+bool ShmRun::ReceivesSlices() const {
+  return SharesSlices() && (bucket_->kind != OpKind::kReduce || bucket_->root == group_->index);
+}
+
+int64_t ShmRun::StagedBytesOf(int64_t unit) const {
+  const int64_t bytes = plan_.BytesOf(unit);
+  return plan_.scheme == ShmScheme::kScatter ? plan_.unit_bytes * group_->size() : bytes;
+}
+
 bool ShmRun::Pack() {
   if (packed_ == plan_.units || packed_ - finished_ == kInFlight) return false;
   if (placed_ == packed_) {
-    const int64_t staged_bytes = UsesStaging() ? plan_.BytesOf(packed_) : 0;
+    const int64_t staged_bytes = UsesStaging() ? StagedBytesOf(packed_) : 0;
     places_[static_cast<size_t>(placed_++ % kInFlight)] = ring_->Next(staged_bytes);
   }
-  // Peers may still read what this memory held before.
-  if (!AllHave(&ShmCounters::released,
-               places_[static_cast<size_t>(packed_ % kInFlight)].reusable_after)) {
-    return false;
-  }
+  if (!MayReuse(places_[static_cast<size_t>(packed_ % kInFlight)].reusable_after)) return false;
   PackUnit(packed_);
   Publish(&ShmCounters::packed, Global(++packed_));
   if (UsesStaging()) WakeOthers();
@@ -77,125 +111,17 @@ bool ShmRun::Consume() {
 
 bool ShmRun::Finish() {
   if (finished_ == consumed_) return false;
-  if (SharesSlices() && !AllHave(&ShmCounters::reduced, Global(finished_) + 1)) return false;
+  if (ReceivesSlices() && !AllHave(&ShmCounters::reduced, Global(finished_) + 1)) return false;
   FinishUnit(finished_);
   Publish(&ShmCounters::released, Global(++finished_));
   WakeOthers();  // whoever waits for room in the staging ring
   return true;
 }
 
-void ShmRun::PackUnit(int64_t unit) {
-  if (!UsesStaging()) return;
-  if (plan_.scheme == ShmScheme::kFromRoot && group_->index != bucket_->root) return;
-  uint8_t* to = Staged(group_->index, unit);
-  input_.Next(plan_.BytesOf(unit), [&](const uint8_t* from, size_t bytes) {
-    std::memcpy(to, from, bytes);
-    to += bytes;
-  });
-}
-
-void ShmRun::ConsumeUnit(int64_t unit) {
-  switch (plan_.scheme) {
-    case ShmScheme::kAlone:
-      return ReduceAlone();
-    case ShmScheme::kInPlace:
-      return ReduceInPlace(unit);
-    case ShmScheme::kSymmetric:
-      return ReduceAll(unit);
-    case ShmScheme::kSliced:
-      return ReduceSlice(unit);
-    case ShmScheme::kGather:
-      return CopyContributions(unit);
-    case ShmScheme::kFromRoot:
-      return CopyFromRoot(unit);
-  }
-}
-
-void ShmRun::FinishUnit(int64_t unit) {
-  if (plan_.scheme == ShmScheme::kSliced) CopySlices(unit);
-}
-
-void ShmRun::ReduceAlone() {
-  // One rank's inputs and outputs are the same tensors in the same order.
-  for (size_t i = 0; i < buffers_->inputs.size(); ++i) {
-    const void* source = buffers_->inputs[i].data;
-    void* destination = buffers_->outputs[i].data;
-    device::Reduce(spec_, {&source, 1}, {&destination, 1}, buffers_->inputs[i].count);
-  }
-}
-
-void ShmRun::ReduceInPlace(int64_t unit) {
-  const collectives::Range slice = SliceOfUnit(unit, group_->index);
-  const int64_t start = unit * plan_.unit_bytes + slice.begin;
-  for (size_t i = 0; i < sources_.size(); ++i) {
-    uint8_t* at = group_->members[i].arena + bucket_->placements[i] + start;
-    sources_[i] = at;
-    destinations_[i] = at;
-  }
-  const auto element = static_cast<int64_t>(SizeOf(bucket_->dtype));
-  device::Reduce(spec_, sources_, destinations_, slice.size() / element);
-}
-
-void ShmRun::ReduceSlice(int64_t unit) {
-  const collectives::Range slice = SliceOfUnit(unit, group_->index);
-  for (size_t i = 0; i < sources_.size(); ++i) {
-    sources_[i] = Staged(static_cast<int>(i), unit) + slice.begin;
-  }
-  // Only the owner reads this slice of its own staging memory, so the sum goes there.
-  void* destination = Staged(group_->index, unit) + slice.begin;
-  const auto element = static_cast<int64_t>(SizeOf(bucket_->dtype));
-  device::Reduce(spec_, sources_, {&destination, 1}, slice.size() / element);
-}
-
-void ShmRun::ReduceAll(int64_t unit) {
-  const auto element = static_cast<int64_t>(SizeOf(bucket_->dtype));
-  int64_t offset = 0;
-  output_.Next(plan_.BytesOf(unit), [&](uint8_t* to, size_t bytes) {
-    for (size_t i = 0; i < sources_.size(); ++i) {
-      sources_[i] = Staged(static_cast<int>(i), unit) + offset;
-    }
-    void* destination = to;
-    device::Reduce(spec_, sources_, {&destination, 1}, static_cast<int64_t>(bytes) / element);
-    offset += static_cast<int64_t>(bytes);
-  });
-}
-
-void ShmRun::CopySlices(int64_t unit) {
-  for (int owner = 0; owner < group_->size(); ++owner) {
-    const collectives::Range slice = SliceOfUnit(unit, owner);
-    const uint8_t* from = Staged(owner, unit) + slice.begin;
-    output_.Next(slice.size(), [&](uint8_t* to, size_t bytes) {
-      std::memcpy(to, from, bytes);
-      from += bytes;
-    });
-  }
-}
-
-void ShmRun::CopyContributions(int64_t unit) {
-  const auto element = static_cast<int64_t>(SizeOf(bucket_->dtype));
-  auto* to = static_cast<uint8_t*>(buffers_->outputs.front().data);
-  const int64_t start = unit * plan_.unit_bytes;
-  for (int member = 0; member < group_->size(); ++member) {
-    const int64_t contributed = bucket_->counts[static_cast<size_t>(member)] * element;
-    const int64_t bytes = std::min(contributed - start, plan_.unit_bytes);
-    if (bytes > 0) std::memcpy(to + start, Staged(member, unit), static_cast<size_t>(bytes));
-    to += contributed;
-  }
-}
-
-void ShmRun::CopyFromRoot(int64_t unit) {
-  const uint8_t* from = Staged(bucket_->root, unit);
-  output_.Next(plan_.BytesOf(unit), [&](uint8_t* to, size_t bytes) {
-    // The root's output may be its input, which has been packed already.
-    std::memcpy(to, from, bytes);
-    from += bytes;
-  });
-}
-
 std::vector<int> ShmRun::WaitsFor() const {
   std::vector<int> behind;
   const ShmCounters& own = *group_->own().counters;
-  for (int member = 0; member < group_->size(); ++member) {
+  for (const int member : present_) {
     const ShmCounters& other = *group_->members[static_cast<size_t>(member)].counters;
     if (other.packed.load(std::memory_order_acquire) < own.packed.load(std::memory_order_relaxed) ||
         other.reduced.load(std::memory_order_acquire) <
@@ -207,8 +133,20 @@ std::vector<int> ShmRun::WaitsFor() const {
 }
 
 bool ShmRun::AllHave(std::atomic<uint64_t> ShmCounters::*counter, uint64_t count) const {
-  for (const ShmMember& member : group_->members) {
-    if ((member.counters->*counter).load(std::memory_order_acquire) < count) return false;
+  for (const int member : present_) {
+    const ShmCounters& counters = *group_->members[static_cast<size_t>(member)].counters;
+    if ((counters.*counter).load(std::memory_order_acquire) < count) return false;
+  }
+  return true;
+}
+
+// Peers may still read what staging memory held before: also those that are absent now, but were
+// there then.
+bool ShmRun::MayReuse(uint64_t reusable_after) const {
+  for (size_t member = 0; member < group_->members.size(); ++member) {
+    const uint64_t needed = std::min(reusable_after, present_until_[member]);
+    const auto& released = group_->members[member].counters->released;
+    if (released.load(std::memory_order_acquire) < needed) return false;
   }
   return true;
 }
@@ -218,7 +156,7 @@ void ShmRun::Publish(std::atomic<uint64_t> ShmCounters::*counter, uint64_t count
 }
 
 void ShmRun::WakeOthers() {
-  for (int member = 0; member < group_->size(); ++member) {
+  for (const int member : present_) {
     if (member != group_->index) group_->members[static_cast<size_t>(member)].doorbell->Ring();
   }
 }
@@ -226,10 +164,6 @@ void ShmRun::WakeOthers() {
 uint8_t* ShmRun::Staged(int member, int64_t unit) const {
   return group_->members[static_cast<size_t>(member)].staging +
          places_[static_cast<size_t>(unit % kInFlight)].offset;
-}
-
-collectives::Range ShmRun::SliceOfUnit(int64_t unit, int member) const {
-  return collectives::SliceOf(plan_.BytesOf(unit), group_->size(), member, kCacheLine);
 }
 
 }  // namespace rueda::backends

@@ -39,7 +39,13 @@ class ShmRun final : public Run {
   bool Consume();
   bool Finish();
 
+  // Stands aside: the others do not wait for a member that is absent, and it counts their units.
+  void SkipUnits();
+  void PrepareAbsence();
+  void PrepareExchange();
+
   void PackUnit(int64_t unit);
+  void PackPieces(int64_t unit);
   void ConsumeUnit(int64_t unit);
   void FinishUnit(int64_t unit);
 
@@ -50,16 +56,24 @@ class ShmRun final : public Run {
   void CopyContributions(int64_t unit);
   void CopyFromRoot(int64_t unit);
   void CopySlices(int64_t unit);
+  void ReduceOwnSlice(int64_t unit);
+  void CopyParts(int64_t unit);
 
-  // True when every member's counter has passed `count`.
+  // Points sources_ at what every member staged for the unit, `offset` bytes in.
+  void PointAtStaged(int64_t unit, int64_t offset);
+  int64_t StagedBytesOf(int64_t unit) const;
+  bool ReceivesSlices() const;
+
+  bool MayReuse(uint64_t reusable_after) const;
+  // True when the counter of every member that takes part has passed `count`.
   bool AllHave(std::atomic<uint64_t> ShmCounters::*counter, uint64_t count) const;
   void Publish(std::atomic<uint64_t> ShmCounters::*counter, uint64_t count);
   void WakeOthers();
   bool UsesStaging() const;
-  bool SharesSlices() const;  // every rank needs the slices that the others reduce
+  bool SharesSlices() const;  // somebody needs the slices that the others reduce
   uint64_t Global(int64_t unit) const { return first_ + static_cast<uint64_t>(unit); }
   uint8_t* Staged(int member, int64_t unit) const;
-  collectives::Range SliceOfUnit(int64_t unit, int member) const;
+  collectives::Range SliceOfUnit(int64_t unit, int owner) const;
 
   const ShmGroup* group_;
   StagingRing* ring_;
@@ -72,7 +86,12 @@ class ShmRun final : public Run {
   std::array<StagingRing::Place, kInFlight> places_{};  // by unit % kInFlight
   int64_t placed_ = 0;
   collectives::PieceCursor input_, output_;
-  std::vector<const void*> sources_;  // scratch, by member
+  std::vector<int> present_;             // members that take part, ascending
+  int present_index_ = 0;                // this rank's place among them
+  std::vector<uint64_t> present_until_;  // by member: the units up to which it took part
+  std::vector<uint8_t> zeros_;           // what absent members contribute to a sum
+  std::vector<int64_t> part_begins_, part_offsets_;  // of an exchange, by the member who sends
+  std::vector<const void*> sources_;                 // scratch, by contribution
   std::vector<void*> destinations_;
 };
 

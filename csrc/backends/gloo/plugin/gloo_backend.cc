@@ -1,23 +1,26 @@
 #include "backends/gloo/plugin/gloo_backend.h"
 
+#include <algorithm>
+#include <numeric>
 #include <string>
-#include <system_error>
 #include <utility>
 
-#include "device/reduce.h"
-#include "transport/thread_setup.h"
+#include "backends/gloo/plugin/bucket_check.h"
 
 namespace rueda::backends {
 namespace {
 
-// "gloo: allreduce of 1024 float32 elements"
-std::string Describe(const Bucket& bucket) {
-  std::string text = "gloo: " + std::string(NameOf(bucket.kind));
-  if (bucket.kind == OpKind::kBarrier) return text;
-  int64_t count = 0;
-  for (const int64_t part : bucket.counts) count += part;
-  return text + " of " + std::to_string(count) + " " + std::string(NameOf(bucket.dtype)) +
-         " elements";
+Status CheckSubset(const Subset& subset, const LinkGroup& parent) {
+  const std::vector<int>& members = subset.members;
+  const bool ascending = std::adjacent_find(members.begin(), members.end(),
+                                            [](int a, int b) { return a >= b; }) == members.end();
+  const bool known = members.empty() || (members.front() >= 0 && members.back() < parent.size());
+  const bool own = std::find(members.begin(), members.end(), parent.place()) != members.end();
+  if (ascending && known && own) return Status::Ok();
+  return {StatusCode::kInvalidArgument, "process set " + std::to_string(subset.process_set) +
+                                            " needs members in ascending order, each one of " +
+                                            std::to_string(parent.size()) + ", with member " +
+                                            std::to_string(parent.place()) + " among them"};
 }
 
 }  // namespace
@@ -26,92 +29,57 @@ Result<std::unique_ptr<Backend>> GlooBackend::Make(GlooParts parts) {
   Result<std::unique_ptr<PeerLinks>> links =
       PeerLinks::Make(std::move(parts.topology), std::move(parts.channels));
   if (!links.ok()) return links.status();
+  std::vector<int> everybody(static_cast<size_t>((*links)->topology().size));
+  std::iota(everybody.begin(), everybody.end(), 0);
+  auto worker =
+      std::make_unique<GlooWorker>(std::move(*links), std::move(parts.wake), parts.run_timeout);
+  GlooWorker* const shared = worker.get();
   return std::unique_ptr<Backend>(
-      new GlooBackend(std::move(*links), std::move(parts.wake), parts.run_timeout));
+      new GlooBackend(std::move(worker), shared, std::move(everybody), 0));
 }
 
-GlooBackend::GlooBackend(std::unique_ptr<PeerLinks> links, WakeFunction wake, Duration run_timeout)
-    : links_(std::move(links)),
-      collectives_(*links_),
-      wake_(std::move(wake)),
-      run_timeout_(run_timeout),
-      run_(*links_) {}
+GlooBackend::GlooBackend(std::unique_ptr<GlooWorker> owned, GlooWorker* worker,
+                         std::vector<int> ranks, uint32_t process_set)
+    : owned_(std::move(owned)),
+      worker_(worker),
+      group_(worker->links(), std::move(ranks), process_set),
+      collectives_(group_, worker->scratch()),
+      run_(group_) {}
 
-GlooBackend::~GlooBackend() {
-  Abort({StatusCode::kShutDown, "the gloo backend was shut down"});
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_one();
-  // Bounded: the abort ends what the thread waits for, and a copy after one chunk.
-  if (thread_.joinable()) thread_.join();
-}
+GlooBackend::~GlooBackend() { worker_->Forget(&run_.task); }
 
 Status GlooBackend::Supports(const Bucket& bucket) const {
-  return GlooCollectives::Supports(bucket, links_->topology().size);
+  return CheckBucket(bucket, group_.size());
 }
 
 Result<Run*> GlooBackend::Begin(const Bucket& bucket, const BucketBuffers& buffers) {
-  RUEDA_RETURN_IF_ERROR(links_->aborted());
-  if (run_.running.load(std::memory_order_acquire)) {
-    return Status(StatusCode::kInvalidArgument,
-                  Describe(bucket) + " began before " + Describe(*run_.bucket) + " was finished");
-  }
-  if (!thread_.joinable()) RUEDA_RETURN_IF_ERROR(StartThread());
-  run_.bucket = &bucket;
-  run_.buffers = &buffers;
-  run_.running.store(true, std::memory_order_relaxed);  // the mutex publishes it
-  {
-    const std::lock_guard lock(mutex_);
-    begun_ = true;
-  }
-  changed_.notify_one();
+  RUEDA_RETURN_IF_ERROR(worker_->Begin(&collectives_, bucket, buffers, &run_.task));
   return &run_;
 }
 
-void GlooBackend::Abort(const Status& why) { links_->Abort(why); }
-
-Status GlooBackend::StartThread() {
-  const transport::SignalsBlocked blocked;
-  try {
-    thread_ = std::thread(&GlooBackend::Serve, this);
-  } catch (const std::system_error& error) {
-    return SystemError("starting the thread of the gloo backend", error.code().value());
-  }
-  return Status::Ok();
+Result<std::unique_ptr<Backend>> GlooBackend::Split(const Subset& subset) {
+  RUEDA_RETURN_IF_ERROR(worker_->links().aborted());
+  RUEDA_RETURN_IF_ERROR(CheckSubset(subset, group_));
+  std::vector<int> ranks;
+  for (const int place : subset.members) ranks.push_back(group_.RankOf(place));
+  return std::unique_ptr<Backend>(
+      new GlooBackend(nullptr, worker_, std::move(ranks), subset.process_set));
 }
 
-void GlooBackend::Serve() {
-  transport::NameThisThread("rueda-gloo");
-  device::UseDefaultFloatingPointMode();
-  std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [this] { return begun_ || stopping_; });
-    if (stopping_) return;
-    begun_ = false;
-    lock.unlock();
-    run_.result = Execute(*run_.bucket, *run_.buffers);
-    run_.running.store(false, std::memory_order_release);
-    if (wake_) wake_();
-    lock.lock();
-  }
-}
-
-Status GlooBackend::Execute(const Bucket& bucket, const BucketBuffers& buffers) {
-  links_->StartRun(run_timeout_);
-  Status status = collectives_.Run(bucket, buffers);
-  if (status.ok()) return status;
-  // The streams may have stopped anywhere, so nothing may follow. An abort that came first wins.
-  links_->Abort(Status(status.code(), Describe(bucket) + ": " + status.message())
-                    .Blame(status.blamed_rank()));
-  return links_->aborted();
-}
+void GlooBackend::Abort(const Status& why) { worker_->links().Abort(why); }
 
 Result<Progress> GlooBackend::BucketRun::Step() {
-  if (running.load(std::memory_order_acquire)) return Progress::kWaiting;
-  if (!result.ok()) return result;
+  if (task.running.load(std::memory_order_acquire)) return Progress::kWaiting;
+  if (!task.result.ok()) return task.result;
   return Progress::kDone;
+}
+
+std::vector<int> GlooBackend::BucketRun::WaitsFor() const {
+  std::vector<int> places;
+  for (const int rank : group_.links().WaitsFor()) {
+    if (group_.PlaceOf(rank) >= 0) places.push_back(group_.PlaceOf(rank));
+  }
+  return places;
 }
 
 }  // namespace rueda::backends

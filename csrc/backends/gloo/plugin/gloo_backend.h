@@ -1,29 +1,26 @@
-// GlooBackend: runs buckets through Gloo on a thread of its own, because Gloo's calls block.
+// GlooBackend: runs the buckets of one process set through Gloo, on the worker thread of its job.
 //
-// The thread is started by the first Begin and joined by the destructor, which aborts what is under
-// way. It touches tensors only between Begin and the Step that says done or fails (I4), and calls
-// `wake` when such a Step is worth it. The first failure, or abort, is the answer to every later
-// run.
+// The first one, of all ranks, owns the worker with the links; those split from it share it, so
+// buckets of different sets never run at once (concurrent() is false). An abort of one is an abort
+// of all: half a message may be under way on a link that they share.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "backends/backend.h"
 #include "backends/gloo/make_gloo.h"
 #include "backends/gloo/plugin/gloo_collectives.h"
-#include "backends/gloo/plugin/peer_links.h"
+#include "backends/gloo/plugin/gloo_worker.h"
+#include "backends/gloo/plugin/link_group.h"
 
 namespace rueda::backends {
 
 class GlooBackend final : public Backend {
  public:
   static Result<std::unique_ptr<Backend>> Make(GlooParts parts);
+  // In the middle of a run it ends the job's work, with an abort and within its time.
   ~GlooBackend() override;
   GlooBackend(const GlooBackend&) = delete;
   GlooBackend& operator=(const GlooBackend&) = delete;
@@ -31,46 +28,33 @@ class GlooBackend final : public Backend {
   std::string_view name() const override { return "gloo"; }
   Status Supports(const Bucket& bucket) const override;
   Result<Run*> Begin(const Bucket& bucket, const BucketBuffers& buffers) override;
+  // kInvalidArgument if the members are no process set that this rank belongs to.
+  Result<std::unique_ptr<Backend>> Split(const Subset& subset) override;
   void Abort(const Status& why) override;
 
  private:
-  // The run under way, or the last one. Its memory changes hands by `running_`: the engine writes
-  // before it sets it, the thread writes before it clears it.
+  // The run under way, or the last one.
   class BucketRun final : public Run {
    public:
-    explicit BucketRun(const PeerLinks& links) : links_(links) {}
+    explicit BucketRun(const LinkGroup& group) : group_(group) {}
 
     Result<Progress> Step() override;
-    std::vector<int> WaitsFor() const override { return links_.WaitsFor(); }
+    std::vector<int> WaitsFor() const override;
 
-    const Bucket* bucket = nullptr;
-    const BucketBuffers* buffers = nullptr;
-    Status result;
-    // Cleared with release by the thread, read with acquire by Step: who sees false sees `result`
-    // and the outputs.
-    std::atomic<bool> running{false};
+    GlooTask task;
 
    private:
-    const PeerLinks& links_;
+    const LinkGroup& group_;
   };
 
-  GlooBackend(std::unique_ptr<PeerLinks> links, WakeFunction wake, Duration run_timeout);
+  GlooBackend(std::unique_ptr<GlooWorker> owned, GlooWorker* worker, std::vector<int> ranks,
+              uint32_t process_set);
 
-  Status StartThread();
-  void Serve();
-  Status Execute(const Bucket& bucket, const BucketBuffers& buffers);
-
-  const std::unique_ptr<PeerLinks> links_;
+  const std::unique_ptr<GlooWorker> owned_;  // null in a split backend
+  GlooWorker* const worker_;
+  const LinkGroup group_;
   GlooCollectives collectives_;
-  const WakeFunction wake_;
-  const Duration run_timeout_;
   BucketRun run_;
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool begun_ = false;     // guarded by mutex_: run_ waits for the thread
-  bool stopping_ = false;  // guarded by mutex_
-  std::thread thread_;
 };
 
 }  // namespace rueda::backends

@@ -1,16 +1,21 @@
-// GlooCollectives: runs one bucket after another through Gloo, blocking the thread that calls it.
+// GlooCollectives: runs the buckets of one process set, one after another, blocking its thread.
 //
-// Owns Gloo's context and one scratch buffer that grows to the largest bucket and is kept. One
-// thread, on which device::UseDefaultFloatingPointMode() was called. Ends early when the links are
-// aborted: while it waits at once, while it copies after at most one chunk.
+// All-reduce, all-gather, broadcast and barrier are Gloo's algorithms; the others are
+// DirectCollectives. Owns Gloo's context. One thread, on which
+// device::UseDefaultFloatingPointMode() was called. Ends early when the links are aborted: while it
+// waits at once, while it copies after at most one chunk.
+//
+// Gloo needs every member of its context, so one that has joined takes part too: with the identity
+// of the operation, in scratch memory.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <span>
 
+#include "backends/gloo/plugin/direct_collectives.h"
 #include "backends/gloo/plugin/gloo_transport.h"
-#include "backends/gloo/plugin/peer_links.h"
+#include "backends/gloo/plugin/link_group.h"
+#include "backends/gloo/plugin/scratch.h"
 #include "core/bucket.h"
 #include "core/status.h"
 
@@ -18,32 +23,34 @@ namespace rueda::backends {
 
 class GlooCollectives {
  public:
-  // `links` outlive this.
-  explicit GlooCollectives(PeerLinks& links);
+  // Both outlive this. Several sets may share one scratch, since one bucket runs at a time.
+  GlooCollectives(const LinkGroup& group, Scratch& scratch);
 
-  // What Gloo can do here, and with what. The same on every rank.
-  static Status Supports(const Bucket& bucket, int size);
-
-  // Runs the bucket to its end. kPeerLost, kTimedOut, kCorrupt, the reason of an abort, or kSystem
-  // with Gloo's own words. No exception leaves. After an error the outputs are undefined.
+  // Runs a bucket that CheckBucket lets pass to its end. kPeerLost, kTimedOut, kCorrupt, the reason
+  // of an abort, kInvalidArgument for memory that does not fit, or kSystem with Gloo's own words.
+  // No exception leaves. After an error the outputs are undefined.
   Status Run(const Bucket& bucket, const BucketBuffers& buffers);
 
  private:
   Status RunUnguarded(const Bucket& bucket, const BucketBuffers& buffers);
   Status Allreduce(const Bucket& bucket, const BucketBuffers& buffers);
+  Status AllreduceAbsent(const Bucket& bucket);
+  void AddUp(const Bucket& bucket, void* accumulators);
   Status Allgather(const Bucket& bucket, const BucketBuffers& buffers);
   Status Broadcast(const Bucket& bucket, const BucketBuffers& buffers);
   void Barrier();
 
-  uint8_t* Scratch(size_t bytes);
-  bool alone() const { return links_.topology().size == 1; }
+  // Of the bucket under way, different from those before it: how a rank that runs another bucket
+  // (I1) is found out.
+  uint32_t Tag() const;
+  bool alone() const { return group_.size() == 1; }
 
+  const LinkGroup& group_;
   PeerLinks& links_;
+  Scratch& scratch_;
+  DirectCollectives direct_;
   const std::shared_ptr<LinkContext> context_;  // Gloo's options keep a reference while they run
-  std::unique_ptr<uint8_t[]> scratch_;
-  size_t scratch_bytes_ = 0;
-  // Counts buckets, so that a rank that runs another bucket (I1) is found out by the slot.
-  uint32_t tag_ = 0;
+  uint32_t buckets_ = 0;                        // begun
 };
 
 }  // namespace rueda::backends

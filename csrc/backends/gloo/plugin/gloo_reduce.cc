@@ -1,6 +1,7 @@
 #include "backends/gloo/plugin/gloo_reduce.h"
 
-#include <cstring>
+#include <algorithm>
+#include <limits>
 
 #include "device/half.h"
 #include "device/reduce.h"
@@ -35,6 +36,26 @@ void Narrow(DType dtype, const float* from, void* to, int64_t count) {
   }
 }
 
+template <typename T>
+T IdentityOf(ReduceOp op) {
+  using Limits = std::numeric_limits<T>;
+  switch (op) {
+    case ReduceOp::kMin:
+      return Limits::has_infinity ? Limits::infinity() : Limits::max();
+    case ReduceOp::kMax:
+      return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+    case ReduceOp::kProduct:
+      return T{1};
+    default:
+      return T{0};
+  }
+}
+
+template <typename T>
+void Fill(ReduceOp op, void* to, int64_t count) {
+  std::fill_n(static_cast<T*>(to), count, IdentityOf<T>(op));
+}
+
 }  // namespace
 
 DType AccumulatorOf(DType dtype) { return Is16BitFloat(dtype) ? DType::kFloat32 : dtype; }
@@ -47,6 +68,32 @@ std::function<void(void*, const void*, const void*, size_t)> AdderOf(const Bucke
     void* const destinations[] = {result};
     device::Reduce(spec, sources, destinations, static_cast<int64_t>(count));
   };
+}
+
+void FillIdentity(const Bucket& bucket, void* to, int64_t count) {
+  switch (AccumulatorOf(bucket.dtype)) {
+    case DType::kInt8:
+      return Fill<int8_t>(bucket.op, to, count);
+    case DType::kInt16:
+      return Fill<int16_t>(bucket.op, to, count);
+    case DType::kInt32:
+      return Fill<int32_t>(bucket.op, to, count);
+    case DType::kInt64:
+      return Fill<int64_t>(bucket.op, to, count);
+    case DType::kFloat32:
+      return Fill<float>(bucket.op, to, count);
+    case DType::kFloat64:
+      return Fill<double>(bucket.op, to, count);
+    case DType::kUInt16:
+      return Fill<uint16_t>(bucket.op, to, count);
+    case DType::kUInt32:
+      return Fill<uint32_t>(bucket.op, to, count);
+    case DType::kUInt64:
+      return Fill<uint64_t>(bucket.op, to, count);
+    default:
+      // uint8, and bool, of which any byte but 0 is true.
+      return Fill<uint8_t>(bucket.op, to, count);
+  }
 }
 
 void LoadElements(const Bucket& bucket, const void* from, void* to, int64_t count) {

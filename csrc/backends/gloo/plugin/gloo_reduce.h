@@ -23,6 +23,10 @@ std::function<void(void*, const void*, const void*, size_t)> AdderOf(const Bucke
 // to[i] = from[i] * prescale, as accumulators. The two may be the same memory if the types are.
 void LoadElements(const Bucket& bucket, const void* from, void* to, int64_t count);
 
+// to[i] = what changes nothing in the reduction of `bucket`, as accumulators: the contribution of a
+// member that has joined. `to` is aligned to an accumulator.
+void FillIdentity(const Bucket& bucket, void* to, int64_t count);
+
 // to[i] = accumulators[i] / divisor * postscale, rounded once. Scales the accumulators in place;
 // the two may be the same memory if the types are.
 void StoreElements(const Bucket& bucket, void* accumulators, void* to, int64_t count);

@@ -19,12 +19,6 @@ void ThrowIfError(Status status) {
                                           " is not part of rueda's transport for Gloo");
 }
 
-int TakeOldest(Completions& finished) {
-  const int rank = finished.front();
-  finished.erase(finished.begin());
-  return rank;
-}
-
 class LinkAddress final : public ::gloo::transport::Address {
  public:
   explicit LinkAddress(std::string name) : name_(std::move(name)) {}
@@ -68,8 +62,8 @@ class LinkPair final : public ::gloo::transport::Pair {
 
 class LinkTransport final : public ::gloo::transport::Context {
  public:
-  explicit LinkTransport(PeerLinks& links)
-      : Context(links.topology().rank, links.topology().size), links_(links) {
+  explicit LinkTransport(const LinkGroup& group)
+      : Context(group.place(), group.size()), group_(group) {
     for (int peer = 0; peer < size; ++peer) {
       if (peer != rank) createPair(peer);
     }
@@ -77,27 +71,27 @@ class LinkTransport final : public ::gloo::transport::Context {
 
   std::unique_ptr<::gloo::transport::Pair>& createPair(int peer) override {
     std::unique_ptr<::gloo::transport::Pair>& pair = pairs_.at(static_cast<size_t>(peer));
-    pair = std::make_unique<LinkPair>(peer, links_.topology().Describe(peer));
+    pair = std::make_unique<LinkPair>(peer, group_.Describe(peer));
     return pair;
   }
 
   std::unique_ptr<::gloo::transport::UnboundBuffer> createUnboundBuffer(void* data,
                                                                         size_t bytes) override {
-    return std::make_unique<LinkBuffer>(links_, data, bytes);
+    return std::make_unique<LinkBuffer>(group_, data, bytes);
   }
 
  private:
-  PeerLinks& links_;
+  const LinkGroup& group_;
 };
 
 }  // namespace
 
-LinkBuffer::LinkBuffer(PeerLinks& links, void* data, size_t bytes)
-    : UnboundBuffer(data, bytes), links_(links) {}
+LinkBuffer::LinkBuffer(const LinkGroup& group, void* data, size_t bytes)
+    : UnboundBuffer(data, bytes), group_(group) {}
 
 LinkBuffer::~LinkBuffer() {
-  links_.Discard(&sent_);
-  links_.Discard(&received_);
+  group_.links().Discard(&sent_);
+  group_.links().Discard(&received_);
 }
 
 // Gloo gives empty transfers an offset beyond the end (its bcube does, with fewer elements than
@@ -113,33 +107,35 @@ Transfer LinkBuffer::At(uint64_t slot, size_t offset, size_t bytes, Completions*
 }
 
 void LinkBuffer::send(int dst_rank, uint64_t slot, size_t offset, size_t bytes) {
-  ThrowIfError(links_.PostSend(dst_rank, At(slot, offset, bytes, &sent_)));
+  ThrowIfError(group_.PostSend(dst_rank, At(slot, offset, bytes, &sent_)));
 }
 
 void LinkBuffer::recv(int src_rank, uint64_t slot, size_t offset, size_t bytes) {
-  ThrowIfError(links_.PostReceive(src_rank, At(slot, offset, bytes, &received_)));
+  ThrowIfError(group_.PostReceive(src_rank, At(slot, offset, bytes, &received_)));
 }
 
 void LinkBuffer::recv(std::vector<int>, uint64_t, size_t, size_t) {
   Refuse("receiving from any of several ranks");
 }
 
+void LinkBuffer::WaitFor(Completions& finished, int* place) {
+  ThrowIfError(group_.links().Wait(finished));
+  if (place != nullptr) *place = group_.PlaceOf(finished.front());
+  finished.erase(finished.begin());
+}
+
 bool LinkBuffer::waitRecv(int* rank, std::chrono::milliseconds) {
-  ThrowIfError(links_.Wait(received_));
-  const int peer = TakeOldest(received_);
-  if (rank != nullptr) *rank = peer;
+  WaitFor(received_, rank);
   return true;
 }
 
 bool LinkBuffer::waitSend(int* rank, std::chrono::milliseconds) {
-  ThrowIfError(links_.Wait(sent_));
-  const int peer = TakeOldest(sent_);
-  if (rank != nullptr) *rank = peer;
+  WaitFor(sent_, rank);
   return true;
 }
 
-LinkContext::LinkContext(PeerLinks& links) : Context(links.topology().rank, links.topology().size) {
-  transportContext_ = std::make_shared<LinkTransport>(links);
+LinkContext::LinkContext(const LinkGroup& group) : Context(group.place(), group.size()) {
+  transportContext_ = std::make_shared<LinkTransport>(group);
 }
 
 }  // namespace rueda::backends

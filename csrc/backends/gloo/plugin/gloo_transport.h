@@ -19,7 +19,7 @@
 #include <memory>
 #include <vector>
 
-#include "backends/gloo/plugin/peer_links.h"
+#include "backends/gloo/plugin/link_group.h"
 #include "core/status.h"
 
 namespace rueda::backends {
@@ -39,7 +39,8 @@ class LinkFailure : public std::exception {
 // run has one deadline, which the links keep.
 class LinkBuffer final : public ::gloo::transport::UnboundBuffer {
  public:
-  LinkBuffer(PeerLinks& links, void* data, size_t bytes);
+  // `group` outlives the buffer.
+  LinkBuffer(const LinkGroup& group, void* data, size_t bytes);
   ~LinkBuffer() override;
 
   void send(int dst_rank, uint64_t slot, size_t offset, size_t bytes) override;
@@ -57,16 +58,19 @@ class LinkBuffer final : public ::gloo::transport::UnboundBuffer {
  private:
   Transfer At(uint64_t slot, size_t offset, size_t bytes, Completions* finished) const;
 
-  PeerLinks& links_;
+  void WaitFor(Completions& finished, int* place);
+
+  const LinkGroup& group_;
   Completions sent_;
   Completions received_;
 };
 
-// What Gloo's collectives are given: the links, seen as a connected group.
+// What Gloo's collectives are given: the links of a process set, seen as a connected group. What
+// Gloo calls a rank is a member's place.
 class LinkContext final : public ::gloo::Context {
  public:
-  // `links` outlive the context.
-  explicit LinkContext(PeerLinks& links);
+  // `group` outlives the context.
+  explicit LinkContext(const LinkGroup& group);
 };
 
 }  // namespace rueda::backends

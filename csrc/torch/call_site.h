@@ -1,0 +1,22 @@
+// CallSite: where in the user's program an operation was started, for messages.
+#pragma once
+
+#include <memory>
+#include <string>
+
+namespace rueda::pytorch {
+
+// To be copied and dropped with the GIL held: it owns a Python object.
+struct CallSite {
+  std::shared_ptr<void> code;  // of the function; null: not known
+  int line = 0;
+};
+
+// The innermost Python function on this thread's stack whose file does not lie in the folder
+// `package`. Needs the GIL.
+CallSite CallerOutside(const std::string& package);
+
+// "train(), /home/me/train.py:12", or "" where it is not known. Needs the GIL.
+std::string Describe(const CallSite& site);
+
+}  // namespace rueda::pytorch
