@@ -1,13 +1,12 @@
-"""Objects between ranks: pickled only here, and only between proven ranks."""
+"""Objects between ranks, as bytes in tensors."""
 
 from __future__ import annotations
 
 from typing import TypeVar, cast
 
-import cloudpickle  # type: ignore[import-untyped]
 import torch
 
-from rueda import _context
+from rueda import _context, _pickled
 from rueda._allgather import allgather
 from rueda._broadcast import broadcast_
 from rueda.process_sets import ProcessSet, global_process_set
@@ -16,11 +15,11 @@ _T = TypeVar("_T")
 
 
 def _to_tensor(obj: object) -> torch.Tensor:
-    return torch.frombuffer(bytearray(cloudpickle.dumps(obj)), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(_pickled.to_bytes(obj)), dtype=torch.uint8)
 
 
 def _from_tensor(data: torch.Tensor) -> object:
-    return cloudpickle.loads(data.numpy().tobytes())
+    return _pickled.from_bytes(data.numpy().tobytes())
 
 
 def broadcast_object(
@@ -52,18 +51,21 @@ def broadcast_object(
     return obj if is_root else cast("_T", _from_tensor(data))
 
 
-def allgather_object(obj: _T, name: str | None = None) -> list[_T]:
+def allgather_object(
+    obj: _T, name: str | None = None, process_set: ProcessSet = global_process_set
+) -> list[_T]:
     """Return the objects of all ranks, in rank order.
 
     Args:
         obj: Anything cloudpickle can send.
         name: A name for messages and for matching.
+        process_set: The ranks that take part.
 
     Raises:
         HorovodInternalError: The job failed.
     """
     label = name or "allgather_object"
     data = _to_tensor(obj)
-    lengths = allgather(torch.tensor([data.numel()]), f"{label}.lengths")
-    parts = torch.split(allgather(data, f"{label}.data"), lengths.tolist())
+    lengths = allgather(torch.tensor([data.numel()]), f"{label}.lengths", process_set)
+    parts = torch.split(allgather(data, f"{label}.data", process_set), lengths.tolist())
     return [cast("_T", _from_tensor(part)) for part in parts]

@@ -10,7 +10,7 @@ Texts = dict[str, str]
 
 ENVIRONMENT_CC = "csrc/core/config.cc"
 ENVIRONMENT_PY = "python/rueda/_environment.py"
-PICKLE_PY = "python/rueda/_objects.py"
+PICKLE_PY = "python/rueda/_pickled.py"
 
 CPP_ENVIRONMENT = r"\b(?:secure_)?getenv\b|\benviron\b|\b(?:set|unset|put|clear)env\b"
 CPP_SLEEP = r"\b(?:sleep_for|sleep_until|usleep|nanosleep|clock_nanosleep)\b|\bsleep\s*\("

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from rueda._environment import environment
-from rueda.launch.options import parse, split_words
+from rueda.launch.command_line import split_words
+from rueda.launch.options import Options, parse
 from rueda.launch.usage import UsageError
 
 WRONG_COMMAND = 2
+CANNOT_START = 126
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,12 +48,28 @@ def _main(argv: list[str]) -> int:
     if "version" in words.given:
         print(f"ruedarun {_version()}")
         return 0
+    if "check_build" in words.given:
+        from rueda.launch.check_build import build_text  # noqa: PLC0415
+
+        _show(build_text(environ, terminal_columns(environ)))
+        return 0
     options = parse(
         words, count=lambda word: count_workers(word, environ), is_this_host=is_this_host
     )
-    from rueda.launch.run import run  # noqa: PLC0415 - brings subprocess, ctypes, socket
+    return _run(options, environ, [*_own_words(), *argv])
 
-    return run(options, environ, [*_own_words(), *argv])
+
+def _run(options: Options, environ: dict[str, str], repeat: list[str]) -> int:
+    # These bring subprocess, ctypes and socket.
+    from rueda.launch.conclusion import in_words  # noqa: PLC0415
+    from rueda.launch.job import StartError  # noqa: PLC0415
+    from rueda.launch.run import run  # noqa: PLC0415
+
+    try:
+        return run(options, environ, lambda conclusion: in_words(conclusion, repeat))
+    except StartError as error:
+        print(f"ruedarun: {error}", file=sys.stderr)
+        return CANNOT_START
 
 
 def _show(text: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 
-from rueda.launch.sink import Look, Sink, same_output
+from rueda.launch.sink import Look, Sink, prefix_columns, same_output
 
 STDOUT, STDERR = 1, 2
 
@@ -28,10 +28,11 @@ class Console:
         distinct: Each sink once.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        out = Sink(STDOUT, _look(STDOUT, environ))
+    def __init__(self, environ: Mapping[str, str], *, timestamps: bool = False) -> None:
+        out = Sink(STDOUT, _look(STDOUT, environ, timestamps))
         same = same_output(STDOUT, STDERR)
-        self.sinks = (out, out if same else Sink(STDERR, _look(STDERR, environ)))
+        self._timestamps = timestamps
+        self.sinks = (out, out if same else Sink(STDERR, _look(STDERR, environ, timestamps)))
         self.distinct = self.sinks[:1] if same else self.sinks
 
     @property
@@ -39,12 +40,13 @@ class Console:
         """Number of bytes that wait to be written."""
         return sum(sink.pending for sink in self.distinct)
 
-    @property
-    def columns(self) -> int | None:
-        """Width of the terminal that shows both outputs or one of them; None without a terminal."""
+    def columns_of(self, rank: int) -> int | None:
+        """Width that a rank's lines have beside their prefix; None without a terminal."""
         for descriptor in (STDERR, STDOUT):
             with contextlib.suppress(OSError):
-                return os.get_terminal_size(descriptor).columns or None
+                columns = os.get_terminal_size(descriptor).columns
+                taken = prefix_columns(rank, timestamps=self._timestamps)
+                return max(20, columns - taken) if columns else None
         return None
 
     def say(self, text: str) -> None:
@@ -52,7 +54,8 @@ class Console:
         self.sinks[1].say(text)
 
 
-def _look(descriptor: int, environ: Mapping[str, str]) -> Look:
+def _look(descriptor: int, environ: Mapping[str, str], timestamps: bool) -> Look:
     """Decide on colours: on a terminal only, and never against NO_COLOR (no-color.org)."""
     terminal = os.isatty(descriptor) and environ.get("TERM", "") != "dumb"
-    return Look(terminal, colour=terminal and not environ.get("NO_COLOR"))
+    colour = terminal and not environ.get("NO_COLOR")
+    return Look(terminal, colour=colour, timestamps=timestamps)

@@ -39,6 +39,7 @@ class Plan:
         environ: The launcher's environment.
         logs: Open log files by rank; the workers take them over.
         master_port: Port on loopback that is kept free for rank 0.
+        passed: For each rank further descriptors that it inherits; empty for none.
     """
 
     options: Options
@@ -46,6 +47,7 @@ class Plan:
     environ: Mapping[str, str]
     logs: Sequence[WorkerLogs]
     master_port: int
+    passed: Sequence[tuple[int, ...]] = ()
 
 
 def reserved_port() -> socket.socket:
@@ -129,12 +131,17 @@ def _start(job: _Job, rank: int, guardian: Guardian, prctl: Prctl) -> Worker:
             report_fd=report_write,
             # By our own number, which also a process knows that inherited no descriptor.
             error_file=f"/proc/{os.getpid()}/fd/{error_fd}",
+            as_horovod=job.plan.options.as_horovod,
         )
         environ = worker_environment(
-            job.plan.environ, place, core_count(), columns=job.console.columns
+            job.plan.environ, place, core_count(), columns=job.console.columns_of(rank)
         )
+        further = job.plan.passed[rank] if job.plan.passed else ()
         inheritance = child.Inheritance(
-            environ, stdout=outputs[0], stderr=outputs[1], passed=(job.secret_fd, report_write)
+            environ,
+            stdout=outputs[0],
+            stderr=outputs[1],
+            passed=(job.secret_fd, report_write, *further),
         )
         process = child.start(job.plan.command, inheritance, guardian, prctl)
         worker = Worker(

@@ -14,8 +14,8 @@ from rueda.launch.options import Options
 from rueda.launch.usage import UsageError
 
 # Pipes for stdout, stderr and the crash report, the error file, a pidfd and two log files, with
-# the child's ends during the start.
-_DESCRIPTORS_PER_WORKER = 8
+# the child's ends during the start, and the result for rueda.run.
+_DESCRIPTORS_PER_WORKER = 9
 _DESCRIPTORS_OF_LAUNCHER = 40
 
 
@@ -34,7 +34,7 @@ def command_of(options: Options, environ: Mapping[str, str]) -> Command:
         UsageError: The program does not exist or cannot be run, or too few descriptors may be
             open for so many workers.
     """
-    _check_descriptors(options.num_proc)
+    check_descriptors(f"-np {options.num_proc}", options.num_proc)
     path = environ.get("PATH", os.defpath)
     if options.kind == "command" or (
         options.kind == "script" and _is_command(options.program, path)
@@ -52,12 +52,21 @@ def command_of(options: Options, environ: Mapping[str, str]) -> Command:
     return Command(sys.executable, (sys.executable, *words, *options.arguments))
 
 
-def _check_descriptors(num_proc: int) -> None:
+def check_descriptors(name: str, num_proc: int) -> None:
+    """Refuse more workers than the limit of open files allows.
+
+    Args:
+        name: How the user asked for them.
+        num_proc: Their number.
+
+    Raises:
+        UsageError: The limit is too low; it says to what it has to be raised.
+    """
     needed = _DESCRIPTORS_OF_LAUNCHER + _DESCRIPTORS_PER_WORKER * num_proc
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft not in (-1, resource.RLIM_INFINITY) and needed > soft:
         raise UsageError(
-            f"-np {num_proc} needs about {needed} open files and {soft} are allowed; "
+            f"{name} needs about {needed} open files and {soft} are allowed; "
             f"raise the limit with: ulimit -n {needed}"
         )
 

@@ -4,61 +4,77 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rueda.launch.conclusion import Conclusion, conclude
 from rueda.launch.console import Console, fill_standard_descriptors
 from rueda.launch.guardian import Guardian
-from rueda.launch.job import Plan, StartError, reserved_port, start_workers
+from rueda.launch.job import Plan, reserved_port, start_workers
 from rueda.launch.leftovers import remove_leftovers
 from rueda.launch.log_files import WorkerLogs, open_logs
 from rueda.launch.oom import oom_kills
 from rueda.launch.options import Options
 from rueda.launch.prctl import load_prctl
-from rueda.launch.preflight import command_of
+from rueda.launch.preflight import Command, command_of
 from rueda.launch.signals import SignalPipe
-from rueda.launch.summary import failure_block, signal_name
 from rueda.launch.supervisor import Supervisor
-from rueda.launch.this_host import host_name
 from rueda.launch.usage import UsageError
-from rueda.launch.verdict import find_cause
-from rueda.launch.worker import Worker
-
-_CANNOT_START = 126
-_READER_LOST = 128 + signal.SIGPIPE
+from rueda.launch.worker_environment import with_settings
 
 
-def run(options: Options, environ: Mapping[str, str], repeat: Sequence[str]) -> int:
+def run(
+    options: Options,
+    environ: Mapping[str, str],
+    tell: Callable[[Conclusion], str],
+    *,
+    command: Command | None = None,
+    passed: Sequence[tuple[int, ...]] = (),
+) -> int:
     """Start a job, watch it to its end, and return the exit code.
 
     Args:
         options: What to run.
         environ: The environment of this process.
-        repeat: The command line that led here, for the failure report.
+        tell: Returns what standard error is to say about the end, perhaps nothing.
+        command: What each worker executes; found from the options if None.
+        passed: For each rank further descriptors that it inherits.
 
     Raises:
         UsageError: The program or the log folder is not usable; nothing was started.
+        StartError: A worker could not be started; nothing is left.
     """
     fill_standard_descriptors()
-    command = command_of(options, environ)
+    if command is None:
+        command = command_of(options, environ)
+    environ, remarks = _environment(options, environ)
     logs, folder = _logs(options)
-    console = Console(environ)
+    console = Console(environ, timestamps=options.timestamps)
+    for remark in remarks:
+        console.say(f"ruedarun: {remark}")
     if folder is not None and options.log_dir is None:
         console.say(f"ruedarun: the logs are in {folder}")
     with reserved_port() as port:
-        plan = Plan(options, command, environ, logs, port.getsockname()[1])
-        try:
-            return _run_job(plan, console, repeat)
-        except StartError as error:
-            print(f"ruedarun: {error}", file=sys.stderr)
-            return _CANNOT_START
+        plan = Plan(options, command, environ, logs, port.getsockname()[1], passed)
+        return _run_job(plan, console, tell)
 
 
-def _run_job(plan: Plan, console: Console, repeat: Sequence[str]) -> int:
+def _environment(
+    options: Options, environ: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return what all workers inherit, and what is to be said about it."""
+    remarks = options.remarks
+    if options.as_horovod:
+        from rueda.launch.as_horovod import disguised  # noqa: PLC0415 - brings importlib.metadata
+
+        disguise = disguised(options, environ)
+        environ, remarks = disguise.environ, (*remarks, *disguise.remarks)
+    return with_settings(environ, options.settings), remarks
+
+
+def _run_job(plan: Plan, console: Console, tell: Callable[[Conclusion], str]) -> int:
     prctl = load_prctl()
     began = time.time()
     with contextlib.ExitStack() as stack:
@@ -82,11 +98,14 @@ def _run_job(plan: Plan, console: Console, repeat: Sequence[str]) -> int:
         )
         stack.callback(supervisor.close)
         supervisor.run()
-        code = _conclude(supervisor, workers, console, repeat)
+        conclusion = conclude(supervisor, workers)
+        words = tell(conclusion)
+        if words:
+            console.say(words)
         supervisor.drain()
-    if code != 0:
+    if conclusion.code != 0:
         remove_leftovers(began, os.getuid())
-    return code
+    return conclusion.code
 
 
 def _logs(options: Options) -> tuple[list[WorkerLogs], Path | None]:
@@ -98,32 +117,3 @@ def _logs(options: Options) -> tuple[list[WorkerLogs], Path | None]:
     except OSError as error:
         raise UsageError(f"no folder for logs can be made ({error}); give --log-dir") from None
     return open_logs(options, folder), folder
-
-
-def _conclude(
-    supervisor: Supervisor, workers: Sequence[Worker], console: Console, repeat: Sequence[str]
-) -> int:
-    """Say how the job ended, unless it ended well, and return the exit code."""
-    if supervisor.signum is not None:
-        console.say(f"ruedarun: ended by {signal_name(supervisor.signum)}{_killed(workers)}")
-        return 128 + supervisor.signum
-    if supervisor.reader_lost:
-        return _READER_LOST
-    witnesses = [worker.witness() for worker in workers]
-    verdict = find_cause([witness.end for witness in witnesses])
-    if verdict is None:
-        return 0
-    console.say(failure_block(verdict, witnesses, host_name(), repeat))
-    return verdict.code
-
-
-def _killed(workers: Sequence[Worker]) -> str:
-    """Say which workers did not end by themselves."""
-    killed = [
-        str(worker.rank)
-        for worker in workers
-        if worker.end is not None and worker.end.code == -signal.SIGKILL
-    ]
-    if not killed:
-        return ""
-    return f"; had to be killed: rank{'s' if len(killed) > 1 else ''} {', '.join(killed)}"

@@ -12,6 +12,7 @@ import os
 import select
 import stat
 from dataclasses import dataclass
+from datetime import datetime
 
 from rueda.launch.lines import Piece
 
@@ -29,10 +30,12 @@ class Look:
     Attributes:
         terminal: Whether a person watches; progress bars are redrawn in place then.
         colour: Whether prefixes are coloured.
+        timestamps: Whether the local time comes before the prefix.
     """
 
     terminal: bool = False
     colour: bool = False
+    timestamps: bool = False
 
 
 class Sink:
@@ -118,9 +121,10 @@ class Sink:
             self._open = _NOBODY
 
     def _prefix(self, rank: int) -> bytes:
+        time = _time_of_day() if self._look.timestamps else b""
         if self._look.colour:
-            return b"\x1b[%dm[%d]\x1b[0m " % (_COLOURS[rank % len(_COLOURS)], rank)
-        return b"[%d] " % rank
+            return time + b"\x1b[%dm[%d]\x1b[0m " % (_COLOURS[rank % len(_COLOURS)], rank)
+        return time + b"[%d] " % rank
 
     def _erase(self) -> None:
         if self._drawn:
@@ -131,12 +135,23 @@ class Sink:
         if self._progress is None or self._open != _NOBODY:
             return
         rank, state = self._progress
-        room = _columns(self.descriptor) - len(b"[%d] " % rank) - 1
+        taken = prefix_columns(rank, timestamps=self._look.timestamps)
+        room = _columns(self.descriptor) - taken - 1
         text = state.decode("utf-8", "replace")
         # A bar that wraps could not be erased again; cutting an escape sequence would be worse.
         shown = text if "\x1b" in text else text[: max(room, 0)]
         self._queue += self._prefix(rank) + shown.encode()
         self._drawn = True
+
+
+def prefix_columns(rank: int, *, timestamps: bool) -> int:
+    """Return how many columns the prefix of a rank's lines takes."""
+    return len(b"[%d] " % rank) + (len(_time_of_day()) if timestamps else 0)
+
+
+def _time_of_day() -> bytes:
+    """Return date and time with milliseconds, in the form of ISO 8601, and a space."""
+    return datetime.now().isoformat(timespec="milliseconds").encode() + b" "
 
 
 def _columns(descriptor: int) -> int:

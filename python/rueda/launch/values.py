@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rueda.launch.usage import UsageError
 
@@ -31,14 +32,76 @@ def processes(name: str, text: str) -> int:
     return number
 
 
-def seconds(name: str, text: str | None, default: float) -> float:
+def whole(name: str, text: str) -> str:
+    """Check a whole number that is not negative.
+
+    Raises:
+        UsageError: It is none.
+    """
+    number = _whole(text)
+    if number is None or number < 0:
+        raise UsageError(f"{name} needs a whole number from 0 on, found {text!r}")
+    return str(number)
+
+
+def whole_numbers(name: str, text: str) -> str:
+    """Check two whole numbers, the first not larger than the second.
+
+    Raises:
+        UsageError: One is none, or they are in the wrong order.
+    """
+    low, high = (int(whole(name, word)) for word in text.split(" "))
+    if low > high:
+        raise UsageError(f"{name} needs MIN and MAX in this order, found {text}")
+    return f"{low} {high}"
+
+
+def decimal(name: str, text: str) -> str:
+    """Check a number that is finite and not negative.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        number = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise UsageError(f"{name} needs a number from 0 on, found {text!r}")
+    return text.strip().lstrip("+")
+
+
+def fraction(name: str, text: str) -> str:
+    """Check a number from 0 to 1.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if float(decimal(name, text)) > 1:
+        raise UsageError(f"{name} needs a number from 0 to 1, found {text!r}")
+    return text
+
+
+def mebibytes(name: str, text: str) -> str:
+    """Return a number of MiB in bytes; Horovod's 0, "fuse nothing", is the smallest bucket.
+
+    Raises:
+        UsageError: It is no number from 0 on.
+    """
+    return str(max(1, round(float(decimal(name, text)) * 1024 * 1024)))
+
+
+def lower_case(name: str, text: str) -> str:
+    """Return a word in small letters, as the engine writes choices."""
+    return text.lower()
+
+
+def seconds(name: str, text: str) -> float:
     """Read a time in seconds; fractions are allowed.
 
     Raises:
         UsageError: It is no number from 0 to a week.
     """
-    if text is None:
-        return default
     try:
         number = float(text)
     except ValueError:
@@ -94,24 +157,44 @@ def streams(name: str, text: str, size: int) -> tuple[int, ...]:
     return tuple(chosen.get(rank, 0) for rank in range(size))
 
 
-def slots(text: str, is_this_host: Callable[[str], bool]) -> int:
-    """Read Horovod's host list, ``localhost:2``, and return the number of slots.
+@dataclass(frozen=True)
+class Host:
+    """One entry of a list of hosts: its name, and how many workers it has room for."""
+
+    name: str
+    slots: int
+
+
+def hosts(name: str, text: str) -> list[Host]:
+    """Read Horovod's host list, ``localhost:2,other:4``.
 
     Raises:
-        UsageError: It names another machine, several entries, or a bad number of slots.
+        UsageError: A number of slots is none.
     """
-    entries = [_host_and_slots(entry) for entry in text.split(",")]
-    for host, _ in entries:
-        if not is_this_host(host):
+    return [_host(name, entry) for entry in text.split(",")]
+
+
+def _host(name: str, entry: str) -> Host:
+    host, colon, number = entry.rpartition(":")
+    return Host(host, processes(f"SLOTS in {name}", number)) if colon else Host(entry, 1)
+
+
+def slots(name: str, entries: Sequence[Host], is_this_host: Callable[[str], bool]) -> int:
+    """Return how many slots this machine has in a list of hosts that names no other one.
+
+    Raises:
+        UsageError: It names another machine, or this one twice, or nobody.
+    """
+    for entry in entries:
+        if not is_this_host(entry.name):
             raise UsageError(
-                f"-H names {host!r}, which is not this machine: this ruedarun runs localhost "
-                "only; use torchrun or mpirun for several hosts"
+                f"{name} names {entry.name!r}, which is not this machine: this ruedarun runs "
+                "localhost only; use torchrun or mpirun for several hosts"
             )
     if len(entries) > 1:
-        raise UsageError(f"-H names this machine {len(entries)} times; give it once, with slots")
-    return entries[0][1]
-
-
-def _host_and_slots(entry: str) -> tuple[str, int]:
-    host, colon, number = entry.rpartition(":")
-    return (host, processes("SLOTS in -H", number)) if colon else (entry, 1)
+        raise UsageError(
+            f"{name} names this machine {len(entries)} times; give it once, with slots"
+        )
+    if not entries:
+        raise UsageError(f"{name} names no host; a line such as 'localhost slots=4' is needed")
+    return entries[0].slots

