@@ -11,14 +11,24 @@ from typing import Any
 
 import torch
 
+from rueda import _reduction_gradient
+from rueda._adasum import start_adasum
+from rueda._call_names import gradient_name
 from rueda._context import job
 from rueda._handles import result
-from rueda._reduce_op import Average, ReduceOp, Sum, resolve_op
+from rueda._reduce_op import (
+    Adasum,
+    ReduceOp,
+    Sum,
+    check_differentiable,
+    is_linear,
+    resolve_op,
+)
 from rueda.compression import Compression, Compressor
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
 
 
-def _start_allreduce(
+def start_allreduce(
     tensor: torch.Tensor,
     output: torch.Tensor | None,
     name: str | None,
@@ -28,8 +38,15 @@ def _start_allreduce(
     *,
     urgent: bool = False,
 ) -> int:
-    check_process_set(process_set)
-    return job().operations.allreduce(tensor, output, name, op, *scales, urgent)
+    """Start it and return its handle; ``urgent`` says that somebody waits already."""
+    operations = job().operations
+    set_id = check_process_set(process_set)
+    if op == Adasum:
+        outputs = None if output is None else [output]
+        return start_adasum(
+            [tensor], outputs, name, scales, process_set, grouped=False, urgent=urgent
+        )
+    return operations.allreduce(tensor, output, name, op, *scales, set_id, urgent)
 
 
 def allreduce_async(
@@ -44,10 +61,11 @@ def allreduce_async(
     """Start an all-reduce into a new tensor.
 
     Args:
-        tensor: Of the same shape and dtype on all ranks.
+        tensor: Of the same shape and dtype on all ranks: any shape and strides; bool, any integer
+            or floating-point type of 16 bits or more, or a complex one for Average and Sum.
         average: Deprecated; use ``op``.
         name: What ranks match it by; without one, the count of unnamed calls.
-        op: ``rueda.Average`` (the default), ``Sum``, ``Min``, ``Max`` or ``Product``.
+        op: ``rueda.Average`` (the default), ``Sum``, ``Min``, ``Max``, ``Product`` or ``Adasum``.
         prescale_factor: Multiplies every input before it is added.
         postscale_factor: Multiplies the result.
         process_set: The ranks that take part.
@@ -60,7 +78,7 @@ def allreduce_async(
         HorovodInternalError: rueda is not initialised, or the job has failed already.
     """
     scales = (prescale_factor, postscale_factor)
-    return _start_allreduce(tensor, None, name, resolve_op(op, average), scales, process_set)
+    return start_allreduce(tensor, None, name, resolve_op(op, average), scales, process_set)
 
 
 def allreduce_async_(
@@ -74,7 +92,7 @@ def allreduce_async_(
 ) -> int:
     """Start an all-reduce in place; otherwise as ``allreduce_async``."""
     scales = (prescale_factor, postscale_factor)
-    return _start_allreduce(tensor, tensor, name, resolve_op(op, average), scales, process_set)
+    return start_allreduce(tensor, tensor, name, resolve_op(op, average), scales, process_set)
 
 
 def allreduce(
@@ -89,8 +107,10 @@ def allreduce(
 ) -> torch.Tensor:
     """Return the reduction of a tensor over all ranks; the tensor itself is left alone.
 
-    Differentiable: the gradient of a sum is the sum of the gradients. Arguments and errors are
-    those of ``allreduce_async``; ``compression`` is applied before and undone after.
+    Differentiable, but for Adasum: the gradient of a sum is the sum of the gradients; that of a
+    minimum or maximum goes to the ranks whose element it is, in equal shares; that of a product
+    is multiplied by the product of the other ranks' elements. Arguments and errors are those of
+    ``allreduce_async``; ``compression`` is applied before and undone after.
 
     Raises:
         HorovodInternalError: Also when ranks disagree, or one was lost.
@@ -109,25 +129,26 @@ def _allreduce(
     scales: tuple[float, float],
     process_set: ProcessSet,
 ) -> torch.Tensor:
-    if tensor.requires_grad and torch.is_grad_enabled():
-        differentiable: torch.Tensor = _Allreduce.apply(tensor, name, op, scales, process_set)  # type: ignore[no-untyped-call]
+    if not (tensor.requires_grad and torch.is_grad_enabled()):
+        return result(start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
+    check_differentiable(op)
+    if is_linear(op):
+        differentiable: torch.Tensor = _Linear.apply(tensor, name, op, scales, process_set)  # type: ignore[no-untyped-call]
         return differentiable
-    return result(_start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
+    chosen: torch.Tensor = _Chosen.apply(scaled(tensor, scales[0]), name, op, process_set)  # type: ignore[no-untyped-call]
+    return scaled(chosen, scales[1])
 
 
-def check_differentiable(op: ReduceOp) -> None:
-    if op not in (Average, Sum):
-        raise ValueError(
-            f"the gradient of an all-reduce with {op.name} is not defined here; detach() the "
-            "tensor, or use Sum or Average"
-        )
+def scaled(tensor: torch.Tensor, factor: float) -> torch.Tensor:
+    """Return a tensor times a factor, itself where that is 1; integers by way of float64."""
+    if factor == 1.0:
+        return tensor
+    if tensor.is_floating_point() or tensor.is_complex():
+        return tensor * factor
+    return (tensor.double() * factor).to(tensor.dtype)
 
 
-def gradient_name(name: str | None) -> str | None:
-    return None if name is None else f"{name}.gradient"
-
-
-class _Allreduce(torch.autograd.Function):
+class _Linear(torch.autograd.Function):
     """Sum and Average are linear, so the gradient is all-reduced as the tensor was."""
 
     @staticmethod
@@ -139,14 +160,40 @@ class _Allreduce(torch.autograd.Function):
         scales: tuple[float, float],
         process_set: ProcessSet,
     ) -> torch.Tensor:
-        check_differentiable(op)
         ctx.arguments = (gradient_name(name), op, scales, process_set)
-        return result(_start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
+        return result(start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         """Return the reduced gradient, and None for what is no tensor."""
-        return _allreduce(gradients[0].contiguous(), *ctx.arguments), None, None, None, None
+        return _allreduce(gradients[0], *ctx.arguments), None, None, None, None
+
+
+class _Chosen(torch.autograd.Function):
+    """Min, Max and Product."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, tensor: torch.Tensor, name: str | None, op: ReduceOp, process_set: ProcessSet
+    ) -> torch.Tensor:
+        handle = start_allreduce(tensor, None, name, op, (1.0, 1.0), process_set, urgent=True)
+        reduced = result(handle)
+        ctx.save_for_backward(tensor, reduced)
+        ctx.arguments = (gradient_name(name), op, process_set)
+        return reduced
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        """Return this rank's share of the gradient, and None for what is no tensor."""
+        name, op, process_set = ctx.arguments
+        own, reduced = ctx.saved_tensors
+        total = _allreduce(gradients[0], name, Sum, (1.0, 1.0), process_set)
+        return (
+            _reduction_gradient.share(op, own, reduced, total, name, process_set),
+            None,
+            None,
+            None,
+        )
 
 
 def allreduce_(
@@ -161,4 +208,4 @@ def allreduce_(
     """Reduce a tensor over all ranks in place and return it; otherwise as ``allreduce``."""
     scales = (prescale_factor, postscale_factor)
     chosen = resolve_op(op, average)
-    return result(_start_allreduce(tensor, tensor, name, chosen, scales, process_set, urgent=True))
+    return result(start_allreduce(tensor, tensor, name, chosen, scales, process_set, urgent=True))

@@ -11,7 +11,8 @@ def barrier(process_set: ProcessSet = global_process_set) -> None:
     """Wait until all ranks of the process set have called this.
 
     Raises:
-        HorovodInternalError: A rank left or died first.
+        ValueError: This rank is not in the process set.
+        HorovodInternalError: rueda is not initialised, or a rank left or died first.
     """
     operations = job().operations
     set_id = check_process_set(process_set)

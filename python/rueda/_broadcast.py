@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from rueda import _context
-from rueda._allreduce import allreduce
+from rueda import _context, _reduce
+from rueda._call_names import gradient_name
 from rueda._context import job
 from rueda._handles import result
 from rueda._reduce_op import Average
 from rueda._torch_module import native
-from rueda.process_sets import ProcessSet, check_process_set, global_process_set
+from rueda.process_sets import ProcessSet, check_process_set, check_root, global_process_set
 
 
-def _start(
+def start_broadcast(
     tensor: torch.Tensor,
     output: torch.Tensor | None,
     root_rank: int,
@@ -24,19 +24,16 @@ def _start(
     *,
     urgent: bool = False,
 ) -> int:
+    """Start it and return its handle; ``urgent`` says that somebody waits already."""
     operations = job().operations
-    if not 0 <= root_rank < _context.size():
-        raise ValueError(
-            f"root_rank={root_rank} is no rank of this job of {_context.size()} "
-            f"(0 to {_context.size() - 1})"
-        )
+    set_id = check_process_set(process_set)
     return operations.submit(
         native.BROADCAST,
         [tensor],
         None if output is None else [output],
         name,
-        root=root_rank,
-        process_set=check_process_set(process_set),
+        root=check_root(root_rank, process_set),
+        process_set=set_id,
         urgent=urgent,
     )
 
@@ -50,8 +47,9 @@ def broadcast_async(
     """Start a broadcast into a new tensor.
 
     Args:
-        tensor: Of the same shape and dtype on all ranks; only the root's values count.
-        root_rank: The global rank whose tensor all get.
+        tensor: Of the same shape and dtype on all ranks, any that is not quantized; only the
+            root's values count.
+        root_rank: The rank whose tensor all get: its number in the job, also in a process set.
         name: What ranks match it by; without one, the count of unnamed broadcasts.
         process_set: The ranks that take part.
 
@@ -62,7 +60,7 @@ def broadcast_async(
         ValueError: The arguments are wrong; nothing was started.
         HorovodInternalError: rueda is not initialised, or the job has failed already.
     """
-    return _start(tensor, None, root_rank, name, process_set)
+    return start_broadcast(tensor, None, root_rank, name, process_set)
 
 
 def broadcast_async_(
@@ -72,7 +70,7 @@ def broadcast_async_(
     process_set: ProcessSet = global_process_set,
 ) -> int:
     """Start a broadcast in place; otherwise as ``broadcast_async``."""
-    return _start(tensor, tensor, root_rank, name, process_set)
+    return start_broadcast(tensor, tensor, root_rank, name, process_set)
 
 
 def broadcast(
@@ -83,13 +81,14 @@ def broadcast(
 ) -> torch.Tensor:
     """Return the root's tensor on all ranks; the tensor itself is left alone.
 
-    Differentiable: the root's gradient is the average of all, that of the others zero, as in
-    Horovod. Arguments and errors are those of ``broadcast_async``.
+    Differentiable, if the tensor requires a gradient on all ranks: the root's gradient is the
+    average of all, that of the others zero, as in Horovod. Arguments and errors are those of
+    ``broadcast_async``.
     """
     if tensor.requires_grad and torch.is_grad_enabled():
         differentiable: torch.Tensor = _Broadcast.apply(tensor, root_rank, name, process_set)  # type: ignore[no-untyped-call]
         return differentiable
-    return result(_start(tensor, None, root_rank, name, process_set, urgent=True))
+    return result(start_broadcast(tensor, None, root_rank, name, process_set, urgent=True))
 
 
 def broadcast_(
@@ -99,7 +98,7 @@ def broadcast_(
     process_set: ProcessSet = global_process_set,
 ) -> torch.Tensor:
     """Overwrite a tensor by the root's and return it; otherwise as ``broadcast``."""
-    return result(_start(tensor, tensor, root_rank, name, process_set, urgent=True))
+    return result(start_broadcast(tensor, tensor, root_rank, name, process_set, urgent=True))
 
 
 class _Broadcast(torch.autograd.Function):
@@ -107,20 +106,15 @@ class _Broadcast(torch.autograd.Function):
     def forward(
         ctx: Any, tensor: torch.Tensor, root_rank: int, name: str | None, process_set: ProcessSet
     ) -> torch.Tensor:
-        ctx.root_rank = root_rank
-        ctx.gradient_name = None if name is None else f"{name}.gradient"
-        ctx.process_set = process_set
-        return result(_start(tensor, None, root_rank, name, process_set, urgent=True))
+        ctx.arguments = (root_rank, gradient_name(name), process_set)
+        return result(start_broadcast(tensor, None, root_rank, name, process_set, urgent=True))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         """Return the average gradient on the root and zeros elsewhere."""
-        average = allreduce(
-            gradients[0].contiguous(),
-            name=ctx.gradient_name,
-            op=Average,
-            process_set=ctx.process_set,
-        )
-        if _context.rank() != ctx.root_rank:
-            average = torch.zeros_like(average)
+        root_rank, name, process_set = ctx.arguments
+        average = _reduce.reduce(gradients[0], root_rank, Average, name, process_set)
+        if _context.rank() != root_rank:
+            # Of no elements, but what a second backward pass goes through.
+            average = torch.zeros_like(gradients[0]) + average.sum()
         return average, None, None, None

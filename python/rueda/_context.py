@@ -10,11 +10,11 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rueda import _core, _failure_report
+from rueda import _call_names, _core, _failure_report
 from rueda._environment import environment
-from rueda._rendezvous import meet
+from rueda._rendezvous import Meeting, meet
 from rueda._secret import SecretKeeper
 from rueda._version import __version__
 from rueda._world import World, detect_world
@@ -37,6 +37,10 @@ class Job:
     config: _core.Config
     engine: _core.Engine
     operations: _torch.Operations
+    # By number, with all objects that stand for the same set.
+    process_sets: dict[int, list[ProcessSet]]
+    dynamic_process_sets: bool  # whether they may come and go after init
+    is_homogeneous: bool  # whether all hosts have as many ranks
 
 
 class _Process:
@@ -56,7 +60,8 @@ _process = _Process()
 
 
 def init(
-    comm: Sequence[int] | None = None, process_sets: Sequence[ProcessSet] | str | None = None
+    comm: Sequence[int] | Any | None = None,
+    process_sets: Sequence[ProcessSet] | str | None = None,
 ) -> None:
     """Join the job that this process was started in; all ranks call it.
 
@@ -64,8 +69,10 @@ def init(
     launcher, this is a job of one rank.
 
     Args:
-        comm: Accepted for Horovod's signature: None or the list of all ranks.
-        process_sets: None; this version has the global process set alone.
+        comm: None, the list of all ranks, or an mpi4py communicator of all of them in order.
+        process_sets: The process sets that are there from the beginning, the same list on all
+            ranks; or "dynamic" to add and remove them later, as RUEDA_DYNAMIC_PROCESS_SETS=1
+            allows, too.
 
     Raises:
         ValueError: A variable or an argument is wrong; nothing was started.
@@ -79,38 +86,78 @@ def init(
         env = environment()
         config, warnings = _core.parse_config(env)
         world = detect_world(env, socket.gethostname())
-        _check_arguments(world, comm, process_sets)
+        _check_communicator(world, comm)
         _failure_report.install(world, env)
         if world.rank == 0:
             for warning in warnings:
                 print(f"[rueda, rank 0] warning: {warning}", file=sys.stderr)
-        _process.job = _start(world, config, env)
+        _process.job = _start(world, config, env, process_sets)
         _hook_process()
 
 
-def _check_arguments(
-    world: World, comm: Sequence[int] | None, process_sets: Sequence[ProcessSet] | str | None
-) -> None:
-    if comm is not None and list(comm) != list(range(world.size)):
+def _check_communicator(world: World, comm: Any) -> None:
+    if comm is None:
+        return
+    if callable(getattr(comm, "Get_rank", None)) and callable(getattr(comm, "Get_size", None)):
+        found = (comm.Get_rank(), comm.Get_size())
+        if found != (world.rank, world.size):
+            raise ValueError(
+                f"init(comm=...): this process is rank {found[0]} of {found[1]} in the "
+                f"communicator, but rank {world.rank} of {world.size} in its job; pass a "
+                "communicator of all ranks in their order, and limit collectives by process sets"
+            )
+    elif list(comm) != list(range(world.size)):
         raise ValueError(
-            f"init(comm={comm!r}): only None or the list of all {world.size} ranks is supported"
-        )
-    if process_sets:
-        raise ValueError(
-            "init(process_sets=...): this version of rueda has the global process set alone"
+            f"init(comm={comm!r}): only None, the list of all {world.size} ranks or a "
+            "communicator of them is supported; limit collectives by process sets"
         )
 
 
-def _start(world: World, config: _core.Config, env: dict[str, str]) -> Job:
+def _start(
+    world: World,
+    config: _core.Config,
+    env: dict[str, str],
+    process_sets: Sequence[ProcessSet] | str | None,
+) -> Job:
     # Here, so that a missing or foreign PyTorch is said before anybody waits for this rank.
+    from rueda._process_set_setup import checked_sets, register_all  # noqa: PLC0415
     from rueda._torch_module import native  # noqa: PLC0415
+    from rueda.process_sets import global_process_set  # noqa: PLC0415
 
+    sets = checked_sets(process_sets)
+    is_dynamic = process_sets == "dynamic" or bool(getattr(config, "dynamic_process_sets", 0))
+    facts = {f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED}
+    facts["RUEDA_DYNAMIC_PROCESS_SETS"] = str(int(is_dynamic))
+    facts["the number of sets in init(process_sets=...)"] = str(len(sets))
+    meeting = _meet(world, config, env, facts)
+    engine = _start_engine(world, config, meeting)
+    job = Job(
+        world=world,
+        config=config,
+        engine=engine,
+        operations=native.Operations(engine.capsule(), _process.next_handle),
+        process_sets={0: [global_process_set]},
+        dynamic_process_sets=is_dynamic,
+        is_homogeneous=len(set(Counter(peer.host for peer in meeting.roster).values())) == 1,
+    )
+    try:
+        if sets:
+            register_all(job, sets)
+    except BaseException:
+        _end(job, "it could not register its process sets")
+        raise
+    return job
+
+
+def _meet(
+    world: World, config: _core.Config, env: dict[str, str], facts: dict[str, str]
+) -> Meeting:
     arena_fd = _core.create_arena(config, world.size)
     try:
         meeting = meet(
             world,
             arena_fd=arena_fd,
-            facts={f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED},
+            facts=facts,
             version=__version__,
             secret=_process.secrets.secret(env),
             rendezvous=config.rendezvous or None,
@@ -120,7 +167,11 @@ def _start(world: World, config: _core.Config, env: dict[str, str]) -> Job:
     finally:
         os.close(arena_fd)
     _process.meetings += 1
-    engine = _core.Engine.start(
+    return meeting
+
+
+def _start_engine(world: World, config: _core.Config, meeting: Meeting) -> _core.Engine:
+    return _core.Engine.start(
         topology=_core.Topology(
             rank=world.rank,
             size=world.size,
@@ -136,7 +187,6 @@ def _start(world: World, config: _core.Config, env: dict[str, str]) -> Job:
         stream_fds=meeting.stream_fds,
         control_fds=meeting.control_fds,
     )
-    return Job(world, config, engine, native.Operations(engine.capsule(), _process.next_handle))
 
 
 def shutdown() -> None:
@@ -153,9 +203,18 @@ def _stop(reason: str) -> None:
         job, _process.job = _process.job, None
         if job is None:
             return
-        job.engine.stop(reason)
-        _process.next_handle = job.operations.next_handle
-        _process.names.clear()
+        _end(job, reason)
+
+
+def _end(job: Job, reason: str) -> None:
+    job.engine.stop(reason)
+    _process.next_handle = job.operations.next_handle
+    _process.names.clear()
+    _call_names.clear()
+    for number, sets in job.process_sets.items():
+        for one in sets:
+            if number != 0 or not one.is_global:
+                one.process_set_id = None
 
 
 def _hook_process() -> None:
@@ -220,14 +279,23 @@ def next_name(family: str) -> str:
         return f"{family}{_process.names[family]}"
 
 
-def _world() -> World:
+def own_or_parents_job() -> Job:
+    """Return the job of this process, or in a forked child that of its parent.
+
+    Raises:
+        ValueError: Before ``init``.
+    """
     current = _process.job
     if current is None and _abandoned:
         # A DataLoader worker may ask whose it is, to seed its random numbers.
         current = _abandoned[-1]
     if current is None:
         raise ValueError(_NOT_INITIALISED)
-    return current.world
+    return current
+
+
+def _world() -> World:
+    return own_or_parents_job().world
 
 
 def rank() -> int:
@@ -262,3 +330,12 @@ def cross_rank() -> int:
 def cross_size() -> int:
     """Return the number of hosts that have this local rank."""
     return _world().cross_size
+
+
+def is_homogeneous() -> bool:
+    """Return whether all hosts have the same number of ranks.
+
+    Raises:
+        ValueError: Before ``init``.
+    """
+    return own_or_parents_job().is_homogeneous

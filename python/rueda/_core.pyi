@@ -15,6 +15,7 @@ class Config:
     reducer_bucket_bytes: int
     reducer_first_bucket_bytes: int
     arena_bytes: int
+    dynamic_process_sets: int
     start_timeout_seconds: float
     rendezvous: str
 

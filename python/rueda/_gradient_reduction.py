@@ -5,82 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from rueda import _context
-from rueda._reduce_op import Average, Sum
+from rueda._apart import Apart
+from rueda._own_compression import OwnCompression
+from rueda._powersgd_state import PowerSGDState
+from rueda._reduce_op import Adasum, Average
+from rueda._reduction_settings import Recipe, Settings, check_passes
+from rueda._sparse_gradients import SparseGradients
 from rueda._torch_module import native
-from rueda.compression import Compressor
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an optimizer's gradients are reduced; equal on all ranks."""
-
-    op: int
-    compression: str
-    backward_passes_per_step: int
-    predivide_factor: float
-
-    @staticmethod
-    def checked(
-        op: int, compression: type[Compressor], passes: int, predivide_factor: float
-    ) -> Settings:
-        """Return the settings.
-
-        Raises:
-            ValueError: One of them is wrong or not supported.
-        """
-        if op not in (Average, Sum):
-            raise ValueError(
-                f"[R104] op={op!r}: gradients can be reduced with rueda.Average or rueda.Sum"
-            )
-        kind = getattr(compression, "kind", None)
-        if kind not in ("none", "fp16", "bf16"):
-            raise ValueError(
-                f"[R104] compression={compression!r}: the optimizer takes rueda.Compression.none, "
-                "fp16 or bf16"
-            )
-        if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
-            raise ValueError(f"backward_passes_per_step={passes!r} must be a whole number from 1")
-        if predivide_factor <= 0:
-            raise ValueError(f"gradient_predivide_factor={predivide_factor!r} must be above 0")
-        if predivide_factor != 1.0 and op != Average:
-            raise ValueError("gradient_predivide_factor needs op=rueda.Average")
-        return Settings(int(op), kind, passes, float(predivide_factor))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What it takes to reduce an optimizer's gradients, but for the parameters; can be pickled.
-
-    Attributes:
-        family: What ranks match the optimizer by, with its number within the family. Copies make a
-            family of their own, so that copying on one rank alone does no harm to the others.
-        settings: How gradients are reduced.
-        names: What messages call the first parameters; others go by their number.
-    """
-
-    family: str
-    settings: Settings
-    names: tuple[str, ...]
-
-    def reduction(self, parameters: Sequence[torch.Tensor]) -> GradientReduction:
-        """Return a new reduction of these parameters."""
-        return GradientReduction(self, _context.next_name(self.family), parameters)
-
-    def named(self, parameters: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
-        """Return all with their names; frozen ones are left out by the reducer until thawed."""
-        numbered = [f"parameter.{i}" for i in range(len(self.names), len(parameters))]
-        return list(zip([*self.names, *numbered], parameters, strict=True))
+from rueda.powersgd import PowerSGD
+from rueda.process_sets import check_process_set
 
 
 class GradientReduction:
-    """One optimizer's reducer and the rules of calling it. Not thread-safe, as optimizers are not.
+    """One optimizer's reducers and the rules of calling them. Not thread-safe, as optimizers are.
 
-    At size 1 there is nothing to reduce: no hooks, no buckets.
+    The C++ reducer reduces dense gradients while backward runs, and counts the passes of all.
+    Sparse gradients, PowerSGD's matrices and what a user's own compressor packs are reduced here,
+    when the step asks for them. Both compressions take sparse gradients as dense.
+
+    Where there is nothing to reduce, that is in a process set of one rank and outside of it, there
+    are no hooks and no buckets.
     """
 
     def __init__(self, recipe: Recipe, name: str, parameters: Sequence[torch.Tensor]) -> None:
@@ -88,50 +38,81 @@ class GradientReduction:
         self._name = name
         self._skips = False
         self._synchronized = False
-        self._reducer = None
-        job = _context.job()
-        if job.world.size == 1:
-            return
+        # What is to be waited for. An interrupt (Ctrl-C) leaves the rest to the next call.
+        self._unfinished: list[Callable[[], None]] = []
+        self._reducer: Any = None
+        self._own: OwnCompression | None = None
+        self._powersgd: PowerSGDState | None = None
+        self._sparse: SparseGradients | None = None
         settings = recipe.settings
-        trained = recipe.named(parameters)
-        op, prescale, postscale = settings.op, 1.0, 1.0
-        if settings.predivide_factor != 1.0:
-            op = Sum
-            prescale = 1.0 / settings.predivide_factor
-            postscale = settings.predivide_factor / job.world.size
-        self._reducer = native.GradientReducer(
+        if not settings.process_set.included() or settings.process_set.size() == 1:
+            return
+        self._parameters = list(parameters)
+        apart = self._divide(settings)
+        self._reducer = self._make_reducer(settings, apart)
+
+    def _divide(self, settings: Settings) -> list[int]:
+        """Make the reducers that are not C++'s; return the numbers of their parameters."""
+        parameters = self._parameters
+        if isinstance(settings.compression, PowerSGD):
+            config = settings.compression
+            chosen = {i: p for i, p in enumerate(parameters) if config.compresses(p)}
+            self._powersgd = PowerSGDState(self._name, settings, config, chosen)
+            return list(chosen)
+        if settings.native_compression is None:
+            self._own = OwnCompression(self._name, settings, parameters)
+            return list(range(len(parameters)))
+        if not settings.sparse_as_dense:
+            self._sparse = SparseGradients(self._name, settings, parameters)
+        return []
+
+    def _make_reducer(self, settings: Settings, apart: list[int]) -> Any:
+        job = _context.job()
+        op, prescale, postscale = settings.scaled()
+        left = set(apart)
+        every = settings.numbered_groups(self._parameters)
+        return native.GradientReducer(
             job.engine.capsule(),
-            [parameter for _, parameter in trained],
-            [label for label, _ in trained],
-            name=name,
-            op=int(op),
+            self._parameters,
+            self._made_by.named(self._parameters),
+            name=self._name,
+            op=Average if op == Adasum else op,  # with Adasum all are apart
             prescale=prescale,
             postscale=postscale,
-            compression=settings.compression,
+            compression=settings.native_compression or "none",
             backward_passes_per_step=settings.backward_passes_per_step,
             bucket_bytes=job.config.reducer_bucket_bytes,
             first_bucket_bytes=job.config.reducer_first_bucket_bytes,
+            process_set=check_process_set(settings.process_set),
+            groups=[[i for i in group if i not in left] for group in every],
+            sparse_as_dense=settings.sparse_as_dense,
+            apart=apart,
         )
+
+    @property
+    def made_by(self) -> Recipe:
+        """What makes another one in this one's place."""
+        return self._made_by
 
     @property
     def recipe(self) -> Recipe:
         """What makes a copy's reduction."""
         return replace(self._made_by, family=f"{self._name}.copy")
 
-    def copied(self, parameters: Sequence[torch.Tensor]) -> GradientReduction:
-        """Return the reduction of a copy's parameters, which are the copy's own."""
-        return self.recipe.reduction(parameters)
-
-    def replaced(self, parameters: Sequence[torch.Tensor]) -> GradientReduction:
-        """Return the reduction that takes this one's place, with these parameters.
-
-        Raises:
-            ValueError: One of them cannot be reduced; this reduction goes on.
-        """
-        new = self._made_by.reduction(parameters)
+    def hand_over(self, successor: GradientReduction) -> None:
+        """Leave the parameters to the one that takes this one's place."""
+        successor.load_state_dict(self.state_dict())
         if self._reducer is not None:
             self._reducer.remove()
-        return new
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what compression has to remember; empty where it has nothing to."""
+        return {} if self._powersgd is None else {"powersgd": self._powersgd.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what another reduction remembered, as far as it fits."""
+        if self._powersgd is not None and "powersgd" in state:
+            self._powersgd.load_state_dict(state["powersgd"])
 
     def check_idle(self, call: str) -> None:
         """Refuse a call that needs all gradients at rest.
@@ -148,8 +129,32 @@ class GradientReduction:
     def synchronize(self) -> None:
         """See ``DistributedOptimizer``'s ``synchronize``."""
         if self._reducer is not None:
-            self._reducer.synchronize()
+            self._reduce()
         self._synchronized = True
+
+    def _reduce(self) -> None:
+        parts: list[Apart] = [
+            part for part in (self._sparse, self._powersgd, self._own) if part is not None
+        ]
+        try:
+            if not self._unfinished:
+                self._agree_on_sparse()
+                for part in parts:
+                    part.start()
+                self._unfinished = [self._reducer.synchronize, *(part.finish for part in parts)]
+            while self._unfinished:
+                self._unfinished[0]()
+                self._unfinished.pop(0)
+        except Exception:
+            self._unfinished = []
+            for part in parts:
+                part.drop()
+            raise
+
+    def _agree_on_sparse(self) -> None:
+        numbers = [] if self._sparse is None else self._sparse.agree()
+        if numbers:
+            self._reducer.set_apart(numbers)
 
     @contextmanager
     def skipping(self) -> Iterator[None]:
@@ -198,7 +203,8 @@ class GradientReduction:
 
     def set_backward_passes_per_step(self, passes: int) -> None:
         """See ``DistributedOptimizer``."""
-        if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
-            raise ValueError(f"backward_passes_per_step={passes!r} must be a whole number from 1")
+        check_passes(passes)
         if self._reducer is not None:
             self._reducer.set_backward_passes_per_step(passes)
+        changed = replace(self._made_by.settings, backward_passes_per_step=passes)
+        self._made_by = replace(self._made_by, settings=changed)

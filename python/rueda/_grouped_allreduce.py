@@ -7,10 +7,20 @@ from typing import Any
 
 import torch
 
-from rueda._allreduce import check_differentiable, gradient_name
+from rueda._adasum import start_adasum
+from rueda._allreduce import scaled
+from rueda._call_names import gradient_name
 from rueda._context import job
 from rueda._handles import results
-from rueda._reduce_op import ReduceOp, resolve_op
+from rueda._reduce_op import (
+    Adasum,
+    ReduceOp,
+    Sum,
+    check_differentiable,
+    is_linear,
+    resolve_op,
+)
+from rueda._reduction_gradient import share
 from rueda._torch_module import native
 from rueda.compression import Compression, Compressor
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
@@ -26,7 +36,11 @@ def _start_grouped_allreduce(
     *,
     urgent: bool = False,
 ) -> int:
-    return job().operations.submit(
+    operations = job().operations
+    set_id = check_process_set(process_set)
+    if op == Adasum:
+        return start_adasum(tensors, outputs, name, scales, process_set, urgent=urgent)
+    return operations.submit(
         native.ALLREDUCE,
         list(tensors),
         None if outputs is None else list(outputs),
@@ -34,7 +48,7 @@ def _start_grouped_allreduce(
         op=op,
         prescale=scales[0],
         postscale=scales[1],
-        process_set=check_process_set(process_set),
+        process_set=set_id,
         grouped=True,
         urgent=urgent,
     )
@@ -118,15 +132,19 @@ def _grouped_allreduce(
     scales: tuple[float, float],
     process_set: ProcessSet,
 ) -> list[torch.Tensor]:
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        grouped = _GroupedAllreduce.apply(name, op, scales, process_set, *tensors)  # type: ignore[no-untyped-call]
-        return list(grouped)
-    return results(
-        _start_grouped_allreduce(tensors, None, name, op, scales, process_set, urgent=True)
-    )
+    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+        return results(
+            _start_grouped_allreduce(tensors, None, name, op, scales, process_set, urgent=True)
+        )
+    check_differentiable(op)
+    if is_linear(op):
+        return list(_GroupedLinear.apply(name, op, scales, process_set, *tensors))  # type: ignore[no-untyped-call]
+    prescaled = [scaled(tensor, scales[0]) for tensor in tensors]
+    chosen = _GroupedChosen.apply(name, op, process_set, *prescaled)  # type: ignore[no-untyped-call]
+    return [scaled(tensor, scales[1]) for tensor in chosen]
 
 
-class _GroupedAllreduce(torch.autograd.Function):
+class _GroupedLinear(torch.autograd.Function):
     """The gradients of a group are a group; integers in it have none."""
 
     @staticmethod
@@ -138,17 +156,53 @@ class _GroupedAllreduce(torch.autograd.Function):
         process_set: ProcessSet,
         *tensors: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        check_differentiable(op)
         ctx.arguments = (gradient_name(name), op, scales, process_set)
         handle = _start_grouped_allreduce(tensors, None, name, op, scales, process_set, urgent=True)
         reduced = results(handle)
-        ctx.mark_non_differentiable(*[one for one in reduced if not one.is_floating_point()])
+        ctx.mark_non_differentiable(*[one for one in reduced if not has_gradient(one)])
         return tuple(reduced)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         """Return None for what is no tensor or an integer, and the reduced gradients."""
-        floating = [one.contiguous() for one in gradients if one.is_floating_point()]
-        reduced = iter(_grouped_allreduce(floating, *ctx.arguments))
-        own = [next(reduced) if one.is_floating_point() else None for one in gradients]
+        sent = [one for one in gradients if has_gradient(one)]
+        reduced = iter(_grouped_allreduce(sent, *ctx.arguments))
+        own = [next(reduced) if has_gradient(one) else None for one in gradients]
         return None, None, None, None, *own
+
+
+class _GroupedChosen(torch.autograd.Function):
+    """Min, Max and Product."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, name: str | None, op: ReduceOp, process_set: ProcessSet, *tensors: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.arguments = (gradient_name(name), op, process_set)
+        handle = _start_grouped_allreduce(
+            tensors, None, name, op, (1.0, 1.0), process_set, urgent=True
+        )
+        reduced = results(handle)
+        ctx.save_for_backward(*tensors, *reduced)
+        ctx.mark_non_differentiable(*[one for one in reduced if not has_gradient(one)])
+        return tuple(reduced)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        """Return None for what is no tensor or an integer, and this rank's shares."""
+        name, op, process_set = ctx.arguments
+        count = len(gradients)
+        tensors, reduced = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        places = [i for i, tensor in enumerate(tensors) if has_gradient(tensor)]
+        sent = [gradients[i] for i in places]
+        totals = _grouped_allreduce(sent, name, Sum, (1.0, 1.0), process_set)
+        own: list[torch.Tensor | None] = [None] * count
+        for i, total in zip(places, totals, strict=True):
+            label = name and f"{name}.{i}"
+            own[i] = share(op, tensors[i], reduced[i], total, label, process_set)
+        return None, None, None, *own
+
+
+def has_gradient(tensor: torch.Tensor) -> bool:
+    """Return whether tensors of this element type can have a gradient."""
+    return tensor.is_floating_point() or tensor.is_complex()

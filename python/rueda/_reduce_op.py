@@ -10,6 +10,7 @@ class ReduceOp(IntEnum):
 
     Average = 0
     Sum = 1
+    Adasum = 2
     Min = 3
     Max = 4
     Product = 5
@@ -17,6 +18,7 @@ class ReduceOp(IntEnum):
 
 Average = ReduceOp.Average
 Sum = ReduceOp.Sum
+Adasum = ReduceOp.Adasum
 Min = ReduceOp.Min
 Max = ReduceOp.Max
 Product = ReduceOp.Product
@@ -39,3 +41,21 @@ def resolve_op(op: int | None, average: bool | None) -> ReduceOp:
     except ValueError:
         known = ", ".join(f"rueda.{known.name}" for known in ReduceOp)
         raise ValueError(f"op={op!r} is not an operation; there are {known}") from None
+
+
+def is_linear(op: ReduceOp) -> bool:
+    """Return whether the reduction of a sum is the sum of the reductions."""
+    return op in (Average, Sum)
+
+
+def check_differentiable(op: ReduceOp) -> None:
+    """Refuse the operation whose gradient is not defined.
+
+    Raises:
+        ValueError: It is Adasum.
+    """
+    if op == Adasum:
+        raise ValueError(
+            "the gradient of a reduction with Adasum is not defined; detach() the tensor, or use "
+            "another op"
+        )

@@ -11,17 +11,21 @@ from rueda import _context
 from rueda._broadcast import broadcast_async_
 from rueda._handles import synchronize
 from rueda._objects import broadcast_object
+from rueda._reduction_settings import STATE_KEY
+from rueda.process_sets import ProcessSet, global_process_set
 
 
 def broadcast_parameters(
     params: Mapping[str, torch.Tensor | None] | Iterable[tuple[str, torch.Tensor | None]],
     root_rank: int,
+    process_set: ProcessSet = global_process_set,
 ) -> None:
     """Overwrite parameters by the root's, in place.
 
     Args:
         params: ``model.state_dict()`` or ``model.named_parameters()``; None values are skipped.
-        root_rank: The rank whose values all get.
+        root_rank: The global rank whose values all get.
+        process_set: The ranks that take part.
 
     Raises:
         ValueError: ``params`` is neither, or ``root_rank`` is no rank.
@@ -35,7 +39,7 @@ def broadcast_parameters(
                 f"but got {pair!r}"
             )
     handles = [
-        broadcast_async_(value.data, root_rank, name)
+        broadcast_async_(value.data, root_rank, name, process_set)
         for name, value in pairs
         if isinstance(value, torch.Tensor)
     ]
@@ -75,17 +79,32 @@ class _Described:
         self.dtype = dtype
 
 
+def _common_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimizer's state without what differs from rank to rank."""
+    state = optimizer.state_dict()
+    powersgd = state.get(STATE_KEY, {}).get("powersgd")
+    if powersgd is not None:
+        common = {name: value for name, value in powersgd.items() if name != "residuals"}
+        state[STATE_KEY] = {**state[STATE_KEY], "powersgd": common}
+    return state
+
+
 def broadcast_optimizer_state(
-    optimizer: torch.optim.Optimizer, root_rank: int, model: torch.nn.Module | None = None
+    optimizer: torch.optim.Optimizer,
+    root_rank: int,
+    model: torch.nn.Module | None = None,
+    process_set: ProcessSet = global_process_set,
 ) -> None:
     """Overwrite an optimizer's state and options by the root's.
 
-    No step is made to create missing state: a rank without it receives it.
+    No step is made to create missing state: a rank without it receives it. What each rank has of
+    its own, the residual of PowerSGD, it keeps.
 
     Args:
         optimizer: The same kind with the same parameters on all ranks, wrapped or not.
-        root_rank: The rank whose state all get.
+        root_rank: The global rank whose state all get.
         model: Accepted for Horovod's signature; not needed.
+        process_set: The ranks that take part.
 
     Raises:
         ValueError: The optimizer is LBFGS, whose state is no set of tensors, or ``root_rank`` is no
@@ -96,14 +115,14 @@ def broadcast_optimizer_state(
         raise ValueError("the state of LBFGS cannot be broadcast: it holds closures' results")
     tensors: list[torch.Tensor] = []
     is_root = _context.rank() == root_rank
-    own = _strip(optimizer.state_dict(), tensors) if is_root else None
-    structure = broadcast_object(own, root_rank, "optimizer_state")
+    own = _strip(_common_state(optimizer), tensors) if is_root else None
+    structure = broadcast_object(own, root_rank, "optimizer_state", process_set)
     if not is_root:
         tensors = []
         state = _fill(structure, tensors)
     contiguous = [tensor.contiguous() for tensor in tensors]
     handles = [
-        broadcast_async_(tensor, root_rank, f"optimizer_state.{index}")
+        broadcast_async_(tensor, root_rank, f"optimizer_state.{index}", process_set)
         for index, tensor in enumerate(contiguous)
     ]
     for handle in handles:

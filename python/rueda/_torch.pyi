@@ -18,6 +18,17 @@ ALLREDUCE: Final[int]
 ALLGATHER: Final[int]
 BROADCAST: Final[int]
 BARRIER: Final[int]
+REDUCESCATTER: Final[int]
+ALLTOALL: Final[int]
+REDUCE: Final[int]
+GATHER: Final[int]
+SCATTER: Final[int]
+JOIN: Final[int]
+ADD_PROCESS_SET: Final[int]
+REMOVE_PROCESS_SET: Final[int]
+
+def pair_of(a: int, b: int) -> int:
+    """Return the number of the process set that two ranks make without asking anybody."""
 
 class Operations:
     """Collectives on tensors, and the handles of those not yet synchronised.
@@ -34,6 +45,7 @@ class Operations:
         op: int,
         prescale: float = 1.0,
         postscale: float = 1.0,
+        process_set: int = 0,
         urgent: bool = False,
     ) -> int:
         """Start the all-reduce of one tensor and return its handle.
@@ -45,6 +57,7 @@ class Operations:
             op: The reduce op's number.
             prescale: Multiplies every input.
             postscale: Multiplies the result.
+            process_set: The number of the ranks that take part.
             urgent: The caller is about to wait.
         """
 
@@ -60,22 +73,44 @@ class Operations:
         prescale: float = 1.0,
         postscale: float = 1.0,
         process_set: int = 0,
+        parts: Sequence[int] = (),
+        with_splits: bool = False,
         grouped: bool = False,
         urgent: bool = False,
     ) -> int:
-        """Start any collective and return its handle.
+        """Start any operation and return its handle.
 
         A group's tensors are called ``<name>_<i>of<n>`` and run as a whole.
+
+        Args:
+            kind: One of the constants above.
+            tensors: As for ``allreduce``; one for ALLTOALL and SCATTER, none for BARRIER, JOIN,
+                ADD_PROCESS_SET and REMOVE_PROCESS_SET.
+            outputs: One for each, or None; always None where ranks get different parts.
+            name: As for ``allreduce``.
+            op: The reduce op's number.
+            root: A rank of the job, for BROADCAST, REDUCE, GATHER and SCATTER.
+            prescale: Multiplies every input of a reduction.
+            postscale: Multiplies the result of a reduction.
+            process_set: The number of the ranks that take part.
+            parts: Rows for each member (ALLTOALL, SCATTER on its root), the ranks of a new process
+                set, or the number of one to remove.
+            with_splits: ``wait`` also tells how many rows came from which member.
+            grouped: ``wait`` returns a list.
+            urgent: The caller is about to wait.
         """
 
     def poll(self, handle: int) -> bool:
         """Say whether ``wait`` would return at once; ValueError for an unknown handle."""
 
-    def wait(self, handle: int) -> torch.Tensor | list[torch.Tensor] | None:
+    def wait(
+        self, handle: int
+    ) -> torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, torch.Tensor] | int | None:
         """Return the result and forget the handle.
 
-        The result is a list for a group, None for a barrier and for an unknown handle. Releases
-        the GIL; a signal handler that raises (Ctrl-C) interrupts it, and the handle stays.
+        The result is a list for a group, a pair ``with_splits``, the last rank for JOIN, the set's
+        number for ADD_PROCESS_SET, None for BARRIER, REMOVE_PROCESS_SET and an unknown handle.
+        Releases the GIL; a signal handler that raises (Ctrl-C) interrupts it, and the handle stays.
         """
 
     def drop_finished(self) -> None:
@@ -108,6 +143,9 @@ class GradientReducer:
         bucket_bytes: int = 26214400,
         first_bucket_bytes: int = 1048576,
         process_set: int = 0,
+        groups: Sequence[Sequence[int]] = (),
+        sparse_as_dense: bool = False,
+        apart: Sequence[int] = (),
     ) -> None:
         """Lay out and listen.
 
@@ -124,6 +162,16 @@ class GradientReducer:
             bucket_bytes: Limit of a bucket, unless one gradient is larger.
             first_bucket_bytes: The same for the first bucket that backward fills.
             process_set: The ranks that take part.
+            groups: Numbers of parameters, not counting repetitions: a bucket for each list.
+            sparse_as_dense: Make sparse gradients dense as they come, not in ``synchronize``.
+            apart: Parameters that are set apart from the beginning.
+        """
+
+    def set_apart(self, indices: Sequence[int]) -> None:
+        """Count the passes of these parameters as before, but leave reducing them to the caller.
+
+        Raises:
+            ValueError: There is no such parameter, or its gradient is being reduced already.
         """
 
     def synchronize(self) -> None:
@@ -134,7 +182,7 @@ class GradientReducer:
         continues. Gradients are undefined after an error.
 
         Raises:
-            ValueError: A gradient cannot be reduced (sparse, say); nothing was submitted.
+            ValueError: A gradient cannot be reduced; nothing was submitted.
             HorovodInternalError: The ranks disagree, one was lost, or rueda was shut down.
             AssertionError: More backward passes ran than announced, so a gradient is wrong.
                 (Usually ``backward()`` itself raises it and nothing is spoiled.)

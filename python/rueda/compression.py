@@ -1,22 +1,22 @@
-"""Compression of gradients on their way: none, or 16 bits."""
+"""Compression of tensors on their way: none, 16 bits, or a user's own."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
 
 class Compressor(Protocol):
-    """What a compression algorithm offers; classes, not instances, are passed around."""
+    """What a compression algorithm offers, as a class with static methods or as an instance."""
 
     @staticmethod
-    def compress(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.dtype | None]:
-        """Return the tensor to send, and what ``decompress`` needs."""
+    def compress(tensor: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """Return the tensor to send, of one shape and dtype on all ranks, and what undoes it."""
 
     @staticmethod
-    def decompress(tensor: torch.Tensor, ctx: torch.dtype | None) -> torch.Tensor:
-        """Return the tensor in its original type."""
+    def decompress(tensor: torch.Tensor, ctx: Any) -> torch.Tensor:
+        """Return the reduced tensor in its original type and shape."""
 
 
 class NoneCompressor:

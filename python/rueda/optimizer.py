@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 
 from rueda import _context
-from rueda._gradient_reduction import GradientReduction, Recipe, Settings
-from rueda._reduce_op import Average, ReduceOp
-from rueda.compression import Compression, Compressor
+from rueda._delta_reduction import DeltaReduction
+from rueda._gradient_reduction import GradientReduction
+from rueda._reduce_op import Adasum, Average, ReduceOp
+from rueda._reduction_settings import STATE_KEY, Compressing, Recipe, Settings, checked_groups
+from rueda.compression import Compression
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
 
 if TYPE_CHECKING:
@@ -99,10 +101,27 @@ class _Distributed(_Base):
         self._rueda.check_idle("add_param_group")
         super().add_param_group(param_group)
         try:
-            self._rueda = self._rueda.replaced(_parameters(self))
+            new = _reduction(self._rueda.made_by, _parameters(self))
         except ValueError:
             self.param_groups.pop()
             raise
+        self._rueda.hand_over(new)
+        self._rueda = new
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the optimizer's state, which the user's own optimizer can load, and reverse.
+
+        What a compression has to remember is added under the key "rueda".
+        """
+        state: dict[str, Any] = super().state_dict()
+        remembered = self._rueda.state_dict()
+        return {**state, STATE_KEY: remembered} if remembered else state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of this optimizer or of one that was never wrapped."""
+        own = {key: value for key, value in state_dict.items() if key != STATE_KEY}
+        super().load_state_dict(own)
+        self._rueda.load_state_dict(state_dict.get(STATE_KEY, {}))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -111,7 +130,9 @@ class _Distributed(_Base):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copied = copy.deepcopy(_unwrap(self), memo)
-        twin = _wrap(copied, self._rueda.copied(_parameters(copied)))
+        reduction = _reduction(self._rueda.recipe, _parameters(copied))
+        reduction.load_state_dict(self._rueda.state_dict())
+        twin = _wrap(copied, reduction)
         memo[id(self)] = twin
         return twin
 
@@ -129,14 +150,21 @@ def _unwrap(optimizer: _Distributed) -> torch.optim.Optimizer:
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
+    every = [p for group in optimizer.param_groups for p in group["params"]]
+    return list({id(p): p for p in every}.values())
+
+
+def _reduction(recipe: Recipe, parameters: Sequence[torch.Tensor]) -> GradientReduction:
+    """Return a new reduction of these parameters."""
+    kind = DeltaReduction if recipe.settings.op == Adasum else GradientReduction
+    return kind(recipe, _context.next_name(recipe.family), parameters)
 
 
 def _restore(plain: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.Optimizer:
     """Undo pickling: distributed again where a job runs, the user's own optimizer elsewhere."""
     if not _context.is_initialized():
         return plain
-    return _wrap(plain, recipe.reduction(_parameters(plain)))
+    return _wrap(plain, _reduction(recipe, _parameters(plain)))
 
 
 def _wrap(optimizer: _O, reduction: GradientReduction) -> _O:
@@ -155,7 +183,7 @@ def _wrap(optimizer: _O, reduction: GradientReduction) -> _O:
 def DistributedOptimizer(  # noqa: N802 - Horovod's name
     optimizer: _O,
     named_parameters: Iterable[tuple[str, torch.nn.Parameter]] | None = None,
-    compression: type[Compressor] = Compression.none,
+    compression: Compressing = Compression.none,
     backward_passes_per_step: int = 1,
     op: int = Average,
     gradient_predivide_factor: float = 1.0,
@@ -173,15 +201,20 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         optimizer: The user's; not to be used itself afterwards.
         named_parameters: ``model.named_parameters()``, for messages; all parameters of the
             optimizer must be among them.
-        compression: ``rueda.Compression.none``, ``fp16`` or ``bf16``.
+        compression: ``rueda.Compression.none``, ``fp16`` or ``bf16``, a ``rueda.PowerSGD``, or a
+            class of your own: see ``rueda.compression.Compressor``.
         backward_passes_per_step: Passes that are added up locally before one reduction.
-        op: ``rueda.Average`` or ``rueda.Sum``.
+        op: ``rueda.Average``, ``rueda.Sum``, or ``rueda.Adasum``: each rank steps by its own
+            gradients, and the steps are combined; ``synchronize`` then does nothing.
         gradient_predivide_factor: Splits the averaging: divides by it before the sum, and by
             ``size / factor`` after it. Only with ``Average``.
-        num_groups: Must be 0: buckets group gradients by themselves.
-        groups: Must be None, for the same reason.
-        sparse_as_dense: Must be False in this version.
-        process_set: The ranks that take part.
+        num_groups: Deprecated: use ``groups``.
+        groups: Gradients that are reduced as a whole, none before all are there: lists of the
+            optimizer's parameters, or the number of lists into which to cut them. Without it, and
+            for parameters in no list, buckets are filled as gradients come.
+        sparse_as_dense: Make sparse gradients dense. Otherwise the ranks agree at the first
+            reduction on which parameters have sparse gradients, and gather their rows.
+        process_set: The ranks that take part; elsewhere the optimizer does nothing extra.
 
     Raises:
         ValueError: An argument is wrong or not supported; nothing was changed.
@@ -190,17 +223,18 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     check_process_set(process_set)
     if isinstance(optimizer, _Distributed):
         raise ValueError("this optimizer is distributed already; wrap the user's own, once")
-    if num_groups or groups is not None or sparse_as_dense:
-        raise ValueError(
-            "[R104] num_groups, groups and sparse_as_dense are not supported in this version; "
-            "leave them out: gradients are grouped into buckets by themselves"
-        )
-    settings = Settings.checked(
-        op, compression, backward_passes_per_step, gradient_predivide_factor
-    )
     parameters = _parameters(optimizer)
+    settings = Settings(
+        op=op,
+        compression=compression,
+        backward_passes_per_step=backward_passes_per_step,
+        predivide_factor=gradient_predivide_factor,
+        groups=checked_groups(groups, num_groups, parameters),
+        sparse_as_dense=sparse_as_dense,
+        process_set=process_set,
+    )
     recipe = Recipe("optimizer", settings, _names(parameters, named_parameters))
-    return _wrap(optimizer, recipe.reduction(parameters))
+    return _wrap(optimizer, _reduction(recipe, parameters))
 
 
 def _names(

@@ -168,6 +168,10 @@ class Job:
         self.pids: list[int] = []
         self._wait(lambda: bool(self.pids), "start")
 
+    def renew_deadline(self) -> None:
+        """Give the job its whole time again, when it has done one of several things."""
+        self._deadline = time.monotonic() + self._seconds
+
     def hear(self, rank: int) -> Any:
         """Return the next value that a rank tells."""
         own = self._ranks[rank]

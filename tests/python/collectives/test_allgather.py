@@ -11,10 +11,10 @@ import rueda as hvd
 @pytest.mark.parametrize("backend", ["shm", "gloo"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_tensors_are_joined_in_rank_order(
-    run_ranks, all_dtypes, shapes, make_tensor, same, size, backend
+    run_ranks, moved_dtypes, shapes, make_tensor, same, size, backend
 ):
     def main():
-        for dtype in all_dtypes:
+        for dtype in moved_dtypes:
             for shape in shapes[1:]:
                 tensors = [make_tensor(rank, shape, dtype) for rank in range(size)]
                 found = hvd.allgather(tensors[hvd.rank()], name=f"{dtype} {shape}")

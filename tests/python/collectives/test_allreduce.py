@@ -50,6 +50,27 @@ def test_gloo_gives_exact_integers_and_close_floats(
     run_ranks(size, main, env={"RUEDA_BACKEND": "gloo"})
 
 
+@pytest.mark.parametrize("backend", ["shm", "gloo"])
+def test_complex_tensors_are_added_and_averaged(
+    run_ranks, complex_dtypes, shapes, make_tensor, reduced, backend
+):
+    def main():
+        for dtype in complex_dtypes:
+            for shape in shapes:
+                tensors = [make_tensor(rank, shape, dtype) for rank in range(3)]
+                for op in ("Sum", "Average"):
+                    own = tensors[hvd.rank()]
+                    what = f"{op} of {dtype} {shape}"
+                    found = hvd.allreduce(own, op=getattr(hvd, op), name=what)
+                    assert found.dtype == dtype
+                    assert torch.allclose(found, reduced(op, tensors), rtol=1e-6, atol=1e-6), what
+        conjugated = make_tensor(hvd.rank(), (5,), torch.complex64).conj()
+        expected = sum(make_tensor(rank, (5,), torch.complex64).conj() for rank in range(3))
+        assert torch.allclose(hvd.allreduce(conjugated, op=hvd.Sum), expected)
+
+    run_ranks(3, main, env={"RUEDA_BACKEND": backend})
+
+
 def test_special_values_come_out_as_in_plain_sums(run_ranks, same):
     def main():
         infinity, nan = float("inf"), float("nan")
@@ -200,12 +221,14 @@ def test_results_in_inference_and_no_grad_mode(run_ranks):
     ("arguments", "error", "text"),
     [
         ({"average": True, "op": 1}, ValueError, "not both"),
-        ({"op": 2}, ValueError, r"op=2 is not an operation; there are rueda.Average"),
+        ({"op": 17}, ValueError, r"op=17 is not an operation; there are rueda.Average"),
         ({"op": 77}, ValueError, "op=77"),
         ({"process_set": 0}, ValueError, "process_set=0 is no rueda.ProcessSet"),
         ({"process_set": hvd.ProcessSet([0])}, ValueError, "not registered"),
         ({"name": "n" * 5000}, ValueError, "name of 5000 bytes"),
-        ({"tensor": torch.ones(2, dtype=torch.complex64)}, ValueError, "element type ComplexFloat"),
+        ({"dtype": torch.float8_e5m2}, ValueError, "moved but not reduced"),
+        ({"tensor": torch.ones(2) * 1j, "op": hvd.Max}, ValueError, "Sum and Average but no Max"),
+        ({"tensor": torch.ones(2).to(torch.int32), "op": hvd.Adasum}, ValueError, "floating"),
         ({"tensor": torch.ones(2, device="meta")}, ValueError, "on device meta"),
         ({"tensor": torch.ones(2).to_sparse()}, ValueError, "sparse"),
         ({"name": 3}, TypeError, "incompatible"),
@@ -214,6 +237,7 @@ def test_results_in_inference_and_no_grad_mode(run_ranks):
 def test_wrong_arguments_are_refused_before_anything_starts(run_ranks, arguments, error, text):
     def main():
         tensor = arguments.pop("tensor", torch.ones(2))
+        tensor = tensor.to(arguments.pop("dtype", tensor.dtype))
         with pytest.raises(error, match=text):
             hvd.allreduce(tensor, **{"name": "wrong", **arguments})
         with pytest.raises(error, match=text):

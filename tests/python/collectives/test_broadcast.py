@@ -11,11 +11,11 @@ import rueda as hvd
 @pytest.mark.parametrize("backend", ["shm", "gloo"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_all_ranks_get_the_roots_bits(
-    run_ranks, all_dtypes, shapes, make_tensor, same, size, backend
+    run_ranks, moved_dtypes, shapes, make_tensor, same, size, backend
 ):
     def main():
         for root in range(size):
-            for dtype in all_dtypes:
+            for dtype in moved_dtypes:
                 for shape in shapes:
                     own = make_tensor(hvd.rank(), shape, dtype)
                     expected = make_tensor(root, shape, dtype)

@@ -13,15 +13,19 @@ import rueda as hvd
     ("options", "text"),
     [
         ({"op": hvd.Max}, "gradients can be reduced with rueda.Average or rueda.Sum"),
-        ({"op": 2}, "op=2"),
-        ({"num_groups": 2}, "num_groups, groups and sparse_as_dense are not supported"),
-        ({"groups": 3}, "not supported"),
-        ({"sparse_as_dense": True}, "not supported"),
+        ({"op": 17}, "op=17"),
+        ({"groups": 0}, "groups=0 must be a whole number from 1"),
+        ({"groups": True}, "groups=True must be a whole number from 1"),
+        ({"groups": "all"}, "groups='all' must be a whole number"),
+        ({"groups": [["0.weight"]]}, "groups must consist of lists of parameters"),
+        ({"groups": [[torch.ones(3)]]}, r"a tensor of shape \[3\] that is no parameter"),
         ({"backward_passes_per_step": 0}, "backward_passes_per_step=0 must be a whole number"),
         ({"backward_passes_per_step": 1.5}, "backward_passes_per_step=1.5"),
         ({"backward_passes_per_step": True}, "backward_passes_per_step=True"),
         ({"gradient_predivide_factor": 0.0}, "gradient_predivide_factor=0.0 must be above 0"),
         ({"gradient_predivide_factor": 2.0, "op": hvd.Sum}, "needs op=rueda.Average"),
+        ({"gradient_predivide_factor": 2.0, "op": hvd.Adasum}, "needs op=rueda.Average"),
+        ({"op": hvd.Adasum, "compression": hvd.PowerSGD()}, "op=rueda.Adasum takes rueda.Comp"),
         ({"process_set": hvd.ProcessSet([0])}, "not registered"),
         ({"process_set": None}, "process_set=None is no rueda.ProcessSet"),
     ],
@@ -60,8 +64,8 @@ def test_named_parameters_are_checked(run_ranks, make_model):
 
 def test_parameters_that_cannot_be_reduced_are_named(run_ranks):
     def main():
-        odd = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
-        with pytest.raises(ValueError, match=r"parameter 'odd'.*ComplexFloat"):
+        odd = torch.nn.Parameter(torch.ones(2).to(torch.float8_e4m3fn))
+        with pytest.raises(ValueError, match=r"parameter 'odd'.*float8_e4m3fn"):
             hvd.DistributedOptimizer(torch.optim.SGD([odd], lr=0.1), [("odd", odd)])
 
     run_ranks(2, main)

@@ -274,3 +274,19 @@ def test_a_gradient_penalty(run_ranks, make_model, plain_gradients, assert_avera
         assert_averaged(model, own)
 
     run_ranks(2, main)
+
+
+@pytest.mark.parametrize("compression", [hvd.Compression.none, hvd.Compression.bf16])
+def test_complex_gradients_are_reduced_as_they_are(run_ranks, compression):
+    def main():
+        weight = torch.nn.Parameter(torch.arange(5) * (1 + 2j))
+        optimizer = hvd.DistributedOptimizer(
+            torch.optim.SGD([weight], lr=1.0), [("weight", weight)], compression=compression
+        )
+        ours = [torch.full((5,), complex(rank + 1, 3 * rank)) for rank in range(hvd.size())]
+        (weight * ours[hvd.rank()]).real.sum().backward()
+        optimizer.synchronize()
+        # The gradient of Re(w z) is the conjugate of z.
+        assert torch.equal(weight.grad, torch.stack(ours).conj().mean(0).resolve_conj())
+
+    run_ranks(2, main)

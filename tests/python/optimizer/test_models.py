@@ -144,19 +144,6 @@ def test_checkpointed_and_compiled_free_graphs(
     run_ranks(2, main)
 
 
-def test_a_sparse_gradient_is_refused_by_name(run_ranks):
-    def main():
-        model = torch.nn.Embedding(10, 3, sparse=True)
-        optimizer = hvd.DistributedOptimizer(
-            torch.optim.SGD(model.parameters(), lr=0.1), model.named_parameters()
-        )
-        with pytest.raises(ValueError, match="gradient of parameter 'weight' is sparse"):
-            model(torch.tensor([1, 2])).sum().backward()
-        return optimizer is not None
-
-    assert run_ranks(2, main) == [True, True]
-
-
 def test_two_optimizers_of_one_model(run_ranks, make_model, batch, loss):
     def main():
         model = make_model()

@@ -152,3 +152,27 @@ def test_a_root_that_is_no_rank(run_ranks, make_model):
         hvd.barrier()
 
     run_ranks(2, main)
+
+
+def test_all_helpers_take_a_process_set(run_ranks, make_model):
+    def main():
+        model = make_model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1 * (hvd.rank() + 1))
+        everybody, unknown = hvd.global_process_set, hvd.ProcessSet([0])
+        hvd.broadcast_parameters(model.state_dict(), 1, process_set=everybody)
+        hvd.broadcast_optimizer_state(optimizer, 1, process_set=everybody)
+        assert optimizer.param_groups[0]["lr"] == 0.2
+        assert hvd.broadcast_object(hvd.rank(), 1, process_set=everybody) == 1
+        assert hvd.allgather_object(hvd.rank(), process_set=everybody) == [0, 1]
+        calls = [
+            lambda: hvd.broadcast_parameters(model.state_dict(), 0, process_set=unknown),
+            lambda: hvd.broadcast_optimizer_state(optimizer, 0, process_set=unknown),
+            lambda: hvd.broadcast_object(1, 0, process_set=unknown),
+            lambda: hvd.allgather_object(1, process_set=unknown),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match="not registered"):
+                call()
+        hvd.barrier()
+
+    run_ranks(2, main)

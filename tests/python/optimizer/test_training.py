@@ -236,9 +236,9 @@ def test_parameters_added_later_are_reduced_from_then_on(run_ranks, make_model, 
         optimizer.step()
         optimizer.zero_grad()
         optimizer.add_param_group({"params": model[2].parameters(), "lr": 0.01})
-        complex_one = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
-        with pytest.raises(ValueError, match="ComplexFloat"):
-            optimizer.add_param_group({"params": [complex_one]})
+        tiny = torch.nn.Parameter(torch.ones(2).to(torch.float8_e4m3fn))
+        with pytest.raises(ValueError, match="float8_e4m3fn"):
+            optimizer.add_param_group({"params": [tiny]})
         assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.01]
         for step in (1, 2):
             model.zero_grad()

@@ -281,8 +281,7 @@ def test_after_shutdown_nothing_can_be_started(make_world):
     [
         (torch.ones(2, device="meta"), r"device meta.*\.cpu\(\)"),
         (torch.ones(2, 2).to_sparse(), r"sparse.*to_dense"),
-        (torch.ones(2, dtype=torch.complex64), "ComplexFloat is not supported"),
-        (torch.ones(2).to(torch.float8_e4m3fn), "Float8_e4m3fn is not supported"),
+        (torch.ones(2).to(torch.float8_e4m3fn), "moved but not reduced"),
     ],
 )
 def test_tensors_that_cannot_be_reduced_are_refused_by_name(make_world, tensor, why):
@@ -296,9 +295,9 @@ def test_wrong_calls_are_refused(make_world):
     operations = make_world(1).operations[0]
     with pytest.raises(ValueError, match="reduce op 2"):
         operations.allreduce(torch.ones(2), None, "x", 2)
-    with pytest.raises(ValueError, match="no operation 9"):
-        operations.submit(9, [torch.ones(2)], None, "x")
-    with pytest.raises(ValueError, match="no dimension to gather"):
+    with pytest.raises(ValueError, match="no operation 99"):
+        operations.submit(99, [torch.ones(2)], None, "x")
+    with pytest.raises(ValueError, match="no first dimension to divide or join"):
         operations.submit(_torch.ALLGATHER, [torch.tensor(1.0)], None, "x")
     with pytest.raises(ValueError, match="its input's shape and type"):
         operations.allreduce(torch.ones(2), torch.ones(3), "x", SUM)

@@ -300,25 +300,12 @@ def test_parameters_that_were_frozen_from_the_start_cost_nothing(pair, replicas)
 
 def test_frozen_parameters_may_be_of_any_type(make_world):
     model = torch.nn.Linear(3, 1)
-    model.codes = torch.nn.Parameter(torch.ones(4, dtype=torch.complex64), requires_grad=False)
+    model.codes = torch.nn.Parameter(torch.ones(4).to(torch.float8_e4m3fn), requires_grad=False)
     reducer = make_world(1).reducer(0, model)
     reducer.synchronize()
     model.codes.requires_grad_(True)
-    with pytest.raises(ValueError, match=r"parameter 'codes'.*ComplexFloat"):
+    with pytest.raises(ValueError, match=r"parameter 'codes'.*float8_e4m3fn"):
         reducer.synchronize()
     model.codes.requires_grad_(False)
     reducer.synchronize()
     assert model.codes.grad is None
-
-
-def test_a_sparse_gradient_is_refused_in_words(make_world):
-    world = make_world(1)
-    model = torch.nn.Embedding(10, 3, sparse=True)
-    reducer = world.reducer(0, model)
-    with pytest.raises(ValueError, match=r"parameter 'weight' is sparse.*sparse=False"):
-        model(torch.tensor([1, 2])).sum().backward()
-    with pytest.raises(ValueError, match=r"parameter 'weight' is sparse.*sparse=False"):
-        reducer.synchronize()
-    model.zero_grad()
-    reducer.synchronize()
-    assert torch.equal(model.weight.grad, torch.zeros(10, 3))

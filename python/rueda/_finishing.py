@@ -1,0 +1,33 @@
+"""What is left to do with the result of some handles when somebody takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# By handle, whose numbers never come again in a process. Touched with the GIL held, in single
+# operations, so it needs no lock.
+_left: dict[int, Callable[[Any], Any]] = {}
+
+
+def finish_later(handle: int, finish: Callable[[Any], Any]) -> int:
+    """Have ``finish`` make the result of a handle out of what its operation returns."""
+    _left[handle] = finish
+    return handle
+
+
+def take(handle: int, wait: Callable[[int], Any]) -> Any:
+    """Return the result of a handle: what ``wait`` returns, and whatever is left to do with it.
+
+    Whoever is interrupted (Ctrl-C) may call it again.
+    """
+    finish = _left.get(handle)
+    try:
+        value = wait(handle)
+    except Exception:
+        _left.pop(handle, None)
+        raise
+    if finish is None or value is None:
+        return value
+    _left.pop(handle, None)
+    return finish(value)
