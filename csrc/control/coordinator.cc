@@ -130,6 +130,12 @@ class Coordinator::Impl {
       RefuseWithout(set->first_departed(), from, key, request.kind);
       return Status::Ok();
     }
+    if (request.kind == OpKind::kJoin) {
+      if (const int joined = sets_.FirstJoinedElsewhere(*set); joined >= 0) {
+        AnswerOne(from, key, WaitsForJoined(joined, request.process_set));
+        return Status::Ok();
+      }
+    }
     Entry* entry = book_.ByName(key);
     if (entry == nullptr) entry = &book_.Open(key, *set);
     return Take(*entry, from, static_cast<size_t>(member), &request, now);
@@ -180,8 +186,11 @@ class Coordinator::Impl {
   void Join(const Entry& join, int rank) {
     join.set->Join(rank);
     for (Entry* entry : book_.Waiting()) {
-      if (entry->set->MemberOf(rank) >= 0 && IsComplete(*entry) && entry != &join) {
+      if (entry->set->MemberOf(rank) < 0 || entry == &join) continue;
+      if (IsComplete(*entry)) {
         MakeReady(*entry);
+      } else if (entry->kind() == OpKind::kJoin && sets_.FirstJoinedElsewhere(*entry->set) >= 0) {
+        AnswerOfferers(*entry, WaitsForJoined(rank, entry->key.process_set));
       }
     }
   }

@@ -78,10 +78,20 @@ ProcessSet* ProcessSets::Find(uint32_t id) {
   const auto low = static_cast<int>((id & ~kPairBit) >> 16);
   const auto high = static_cast<int>(id & 0xFFFF);
   if (id != PairOf(low, high) || low == high || high >= size_) return nullptr;
-  return &sets_.emplace(id, ProcessSet({low, high}, size_)).first->second;
+  ProcessSet& pair = sets_.emplace(id, ProcessSet({low, high}, size_)).first->second;
+  for (const int rank : departed_) pair.Leave(rank);
+  return &pair;
+}
+
+int ProcessSets::FirstJoinedElsewhere(const ProcessSet& set) const {
+  if (&set == all_) return -1;
+  const auto joined = std::find_if(set.ranks().begin(), set.ranks().end(),
+                                   [this](int rank) { return all_->HasJoined(rank); });
+  return joined == set.ranks().end() ? -1 : *joined;
 }
 
 void ProcessSets::Leave(int rank) {
+  departed_.push_back(rank);
   for (auto& [id, set] : sets_) set.Leave(rank);
 }
 

@@ -64,6 +64,8 @@ class ProcessSets {
   bool IsAbsent(const ProcessSet& set, int rank) const {
     return set.HasJoined(rank) || all_->HasJoined(rank);
   }
+  // A member that has joined the set of all ranks, so that it will not join this other one; or -1.
+  int FirstJoinedElsewhere(const ProcessSet& set) const;
   bool anybody_joined(const ProcessSet& set) const { return set.joined() + all_->joined() > 0; }
   // Marks `rank` as departed in every set it belongs to.
   void Leave(int rank);
@@ -73,6 +75,7 @@ class ProcessSets {
   uint32_t next_id_ = 1;
   std::map<uint32_t, ProcessSet> sets_;  // a map: sets stay where they are
   ProcessSet* all_;                      // set 0
+  std::vector<int> departed_;            // in the order in which they left
 };
 
 }  // namespace rueda::control

@@ -38,6 +38,14 @@ Status NotInSet(int rank, const Request& request, const ProcessSet* set) {
                                             " is not in. Call it on members only."};
 }
 
+Status WaitsForJoined(int rank, uint32_t process_set) {
+  return {StatusCode::kInvalidArgument,
+          "join of process set " + std::to_string(process_set) + " cannot wait for rank " +
+              std::to_string(rank) +
+              ", which has joined the set of all ranks. Join that one, too, or join the process "
+              "set first on each of its ranks."};
+}
+
 Status NeedsEveryone(const Request& request, const std::vector<int>& absent) {
   return {StatusCode::kInvalidArgument, std::string(NameOf(request.kind)) +
                                             " needs every rank, but " + RankList(absent) +

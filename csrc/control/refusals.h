@@ -18,6 +18,9 @@ Status Stalled(const Topology& topology, const Entry& entry, const std::vector<i
 // kInvalidArgument: the process set of `request` is unknown (`set` is null) or `rank` is not in it.
 Status NotInSet(int rank, const Request& request, const ProcessSet* set);
 
+// kInvalidArgument: `rank` has joined the set of all ranks, so it will not join this one.
+Status WaitsForJoined(int rank, uint32_t process_set);
+
 // kInvalidArgument: `request` changes the process sets, and `absent` ranks have joined.
 Status NeedsEveryone(const Request& request, const std::vector<int>& absent);
 // kInvalidArgument: the set that `request` removes runs something.

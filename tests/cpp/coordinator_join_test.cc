@@ -122,6 +122,24 @@ TEST_CASE("a join is no stall, and who has joined causes none", "[coordinator]")
   CHECK_THAT(Words(responses), Catch::Contains("rank 2") && !Catch::Contains("rank 1"));
 }
 
+TEST_CASE("a set is not joined beside a member that has joined them all", "[coordinator]") {
+  const bool set_first = GENERATE(false, true);
+  CoordinatorJob job(3);
+  REQUIRE(job->AddProcessSet(1, {0, 2}).ok());
+  const auto first = set_first ? job.Answer(0, Full({Join(1)})) : job.Answer(2, Full({Join()}));
+  CHECK(first.empty());
+  const auto told = set_first ? job.Answer(2, Full({Join()})) : job.Answer(0, Full({Join(1)}));
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].only_rank == 0);
+  CHECK(told[0].error.code() == StatusCode::kInvalidArgument);
+  CHECK_THAT(Words(told), Catch::Contains("rank 2, which has joined the set of all ranks"));
+  // Rank 0 is there again.
+  CHECK(job.Answer(2, Full({})).empty());
+  CHECK(job.Answer(0, Full({InSet(Allreduce("x"), 1)}))[0].absent == std::vector<int>{2});
+  CHECK(job.Answer(0, Full({Join()})).empty());
+  CHECK(job.Answer(1, Full({Join()}))[0].number == 1);
+}
+
 TEST_CASE("a departure ends a join, and the others are there again", "[coordinator]") {
   CoordinatorJob job(3);
   REQUIRE(job->AddProcessSet(1, {0, 1}).ok());

@@ -141,5 +141,14 @@ TEST_CASE("two ranks are a set without asking", "[coordinator]") {
   }
 }
 
+TEST_CASE("who has left is missed by a pair that is met later", "[coordinator]") {
+  CoordinatorJob job(3);
+  CHECK(job.Answer(2, Leaving("done")).empty());
+  const auto responses = job.Answer(1, Full({InSet(Broadcast("x", 1), PairOf(1, 2))}));
+  REQUIRE(responses.size() == 1);
+  CHECK(responses[0].error.code() == StatusCode::kPeerLeft);
+  CHECK(responses[0].error.blamed_rank() == 2);
+}
+
 }  // namespace
 }  // namespace rueda::control
