@@ -61,7 +61,7 @@ test-tsan: $(VENV)/rueda.test-tools ## C++ tests under ThreadSanitizer
 	@$(IN_VENV) scripts/cpp_tests.sh tsan
 
 test-python: $(VENV)/rueda.test-tools $(VENV)/rueda.installed ## Python tests on real processes, and tests/tidy
-	$(IN_VENV) timeout --foreground --signal=ABRT --kill-after=30 20m python -m pytest --durations=10 $(ARGS)
+	$(IN_VENV) timeout --foreground --signal=ABRT --kill-after=30 35m python -m pytest --durations=10 $(ARGS)
 
 clang-tidy: $(VENV)/rueda.test-tools ## look for likely bugs in C++ (slow, not part of test)
 	@$(IN_VENV) scripts/clang_tidy.sh

@@ -29,8 +29,7 @@ def train(target: torch.Tensor, steps: int, process_set: hvd.ProcessSet) -> torc
     )
     # The set's first rank begins; roots are ranks of the job.
     root = (process_set.ranks or [0])[0]
-    for parameter in model.parameters():
-        hvd.broadcast_(parameter.data, root, process_set=process_set)
+    hvd.broadcast_parameters(model.state_dict(), root_rank=root, process_set=process_set)
     for _ in range(steps):
         x = torch.randn(32, 2)
         optimizer.zero_grad()

@@ -125,7 +125,7 @@ def _start(
     from rueda.process_sets import global_process_set  # noqa: PLC0415
 
     sets = checked_sets(process_sets)
-    is_dynamic = process_sets == "dynamic" or bool(getattr(config, "dynamic_process_sets", 0))
+    is_dynamic = process_sets == "dynamic" or bool(config.dynamic_process_sets)
     facts = {f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED}
     facts["RUEDA_DYNAMIC_PROCESS_SETS"] = str(int(is_dynamic))
     facts["the number of sets in init(process_sets=...)"] = str(len(sets))

@@ -72,7 +72,10 @@ class SparseSum:
         # 16-bit values are added in float32 and rounded once, as dense ones are.
         wide = torch.float32 if values.is_floating_point() and values.itemsize == 2 else None
         return torch.sparse_coo_tensor(
-            gathered[~is_header].transpose(0, 1), values.to(wide or values.dtype), self._shape
+            gathered[~is_header].transpose(0, 1),
+            values.to(wide or values.dtype),
+            self._shape,
+            check_invariants=False,  # said, or PyTorch warns that it checks nothing
         ).coalesce()
 
     def _check_shapes(self, shapes: list[list[int]]) -> None:

@@ -163,6 +163,7 @@ def _sparse_gradient(parameter: torch.Tensor, dimensions: int) -> torch.Tensor:
             torch.empty((dimensions, 0), dtype=torch.int64),
             torch.empty((0, *parameter.shape[dimensions:]), dtype=parameter.dtype),
             parameter.shape,
+            check_invariants=False,
         )
     if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == dimensions:
         return gradient

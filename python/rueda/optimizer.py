@@ -15,7 +15,7 @@ from rueda._gradient_reduction import GradientReduction
 from rueda._reduce_op import Adasum, Average, ReduceOp
 from rueda._reduction_settings import STATE_KEY, Compressing, Recipe, Settings, checked_groups
 from rueda.compression import Compression
-from rueda.process_sets import ProcessSet, check_process_set, global_process_set
+from rueda.process_sets import ProcessSet, global_process_set, registered_id
 
 if TYPE_CHECKING:
     _Base = torch.optim.Optimizer
@@ -220,7 +220,7 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         ValueError: An argument is wrong or not supported; nothing was changed.
         HorovodInternalError: rueda is not initialised.
     """
-    check_process_set(process_set)
+    registered_id(_context.job(), process_set)  # this rank may be outside of it
     if isinstance(optimizer, _Distributed):
         raise ValueError("this optimizer is distributed already; wrap the user's own, once")
     parameters = _parameters(optimizer)

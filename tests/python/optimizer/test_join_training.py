@@ -167,3 +167,29 @@ def test_compression_in_python_goes_on_without_the_joined(run_ranks, compression
         assert torch.allclose(model.weight, start - total, atol=2e-2)
 
     run_ranks(2, main, env=_LIMITS)
+
+
+def test_an_optimizer_of_a_set_is_plain_outside_and_disturbs_nobody_once_the_set_is_gone(run_ranks):
+    def main():
+        pair = hvd.add_process_set([0, 2])
+        models = [_embedding_and_head() for _ in range(2)]
+        of_pair = _wrapped(models[0], process_set=pair)
+        of_all = _wrapped(models[1])
+        _loss(models[0], 0, hvd.rank()).backward()
+        own = [p.grad.to_dense().clone() for p in _parameters(models[0])]
+        of_pair.step()  # its gradients stay
+        sums = [hvd.allreduce(g, op=hvd.Sum, process_set=pair) for g in own if pair.included()]
+        divisor = 2 if pair.included() else 1
+        for parameter, total in zip(_parameters(models[0]), sums or own, strict=True):
+            assert torch.allclose(parameter.grad.to_dense(), total / divisor, atol=1e-6)
+        hvd.remove_process_set(pair)
+        for _ in range(2):
+            of_all.zero_grad()
+            _loss(models[1], 0, hvd.rank()).backward()
+            of_all.step()
+            hvd.join()
+        expected = _parameters(_alone(3, [(1, 1, 1), (1, 1, 1)]))
+        for found, wanted in zip(_parameters(models[1]), expected, strict=True):
+            assert torch.allclose(found, wanted, atol=1e-6)
+
+    run_ranks(3, main, env={**_LIMITS, "RUEDA_DYNAMIC_PROCESS_SETS": "1"})
