@@ -75,8 +75,7 @@ Status ProcessSets::Remove(uint32_t id) {
 ProcessSet* ProcessSets::Find(uint32_t id) {
   auto found = sets_.find(id);
   if (found != sets_.end()) return &found->second;
-  const auto low = static_cast<int>((id & ~kPairBit) >> 16);
-  const auto high = static_cast<int>(id & 0xFFFF);
+  const auto [low, high] = RanksOfPair(id);
   if (id != PairOf(low, high) || low == high || high >= size_) return nullptr;
   ProcessSet& pair = sets_.emplace(id, ProcessSet({low, high}, size_)).first->second;
   for (const int rank : departed_) pair.Leave(rank);

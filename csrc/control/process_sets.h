@@ -44,6 +44,13 @@ constexpr uint32_t PairOf(int a, int b) {
   const auto high = static_cast<uint32_t>(a < b ? b : a);
   return kPairBit | low << 16 | high;
 }
+struct Pair {
+  int low;
+  int high;
+};
+constexpr Pair RanksOfPair(uint32_t id) {
+  return {static_cast<int>((id & ~kPairBit) >> 16), static_cast<int>(id & 0xFFFF)};
+}
 
 class ProcessSets {
  public:

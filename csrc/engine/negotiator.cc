@@ -126,11 +126,10 @@ Status Negotiator::TakeResponse(const control::Response& response, uint64_t fram
   // Ranks that withhold a tensor for so long will not be waited for: the job ends.
   if (response.error.code() == StatusCode::kStalled) return response.error;
   const control::Response* agreed = response.cached ? slots_.Agreed(response.slot) : &response;
-  const bool takes_part = agreed != nullptr && executor_->RanksOf(agreed->process_set) != nullptr;
-  if (agreed != nullptr && !takes_part && response.error.ok()) {
-    const Result<bool> pair = TakesPart(agreed->process_set);
-    if (!pair.ok()) return pair.status();
-    if (!*pair) {
+  if (agreed != nullptr && response.error.ok()) {
+    const Result<bool> takes_part = TakesPart(agreed->process_set);
+    if (!takes_part.ok()) return takes_part.status();
+    if (!*takes_part) {
       // Another set's slots are to be known, because frames name them.
       if (!response.cached && response.absent.empty()) slots_.Learn(nullptr, response);
       return Status::Ok();
@@ -173,11 +172,11 @@ Status Negotiator::TakeAgreed(const control::Response& response, Work* work, Tak
   return Status::Ok();
 }
 
-// Whether this rank is in a set that it has not met before: in a pair.
+// Whether this rank is in the set. A pair is met here for the first time.
 Result<bool> Negotiator::TakesPart(uint32_t process_set) {
+  if (executor_->RanksOf(process_set) != nullptr) return true;
   if (process_set < control::kPairBit) return false;
-  const auto low = static_cast<int>((process_set & ~control::kPairBit) >> 16);
-  const auto high = static_cast<int>(process_set & 0xFFFF);
+  const auto [low, high] = control::RanksOfPair(process_set);
   const int own = parts_->topology.rank;
   if (own != low && own != high) return false;
   RUEDA_RETURN_IF_ERROR(executor_->AddSet(process_set, {low, high}, {}, nullptr));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from rueda import _context
 from rueda._call_names import forget_set
@@ -102,12 +102,13 @@ def _is_communicator(value: object) -> bool:
 
 
 def _sorted_ranks(ranks: object) -> tuple[int, ...]:
-    listed = list(ranks) if isinstance(ranks, Iterable) else None
-    if listed is None or not all(isinstance(r, int) and not isinstance(r, bool) for r in listed):
-        raise ValueError(
-            f"ProcessSet({ranks!r}): expected a list of ranks or an mpi4py communicator"
-        )
-    return tuple(sorted(listed))
+    try:
+        given = list(cast("Iterable[Any]", ranks))
+        if not any(isinstance(rank, bool) for rank in given):
+            return tuple(sorted(operator.index(rank) for rank in given))
+    except TypeError:
+        pass
+    raise ValueError(f"ProcessSet({ranks!r}): expected a list of ranks or an mpi4py communicator")
 
 
 global_process_set = ProcessSet(None)
