@@ -60,6 +60,20 @@ inline Request Barrier(std::string name) {
   return request;
 }
 
+inline Request Join(uint32_t process_set = 0) {
+  Request join;
+  join.kind = OpKind::kJoin;
+  join.name = "join";
+  join.process_set = process_set;
+  join.transient = true;
+  return join;
+}
+
+inline Request InSet(Request request, uint32_t process_set) {
+  request.process_set = process_set;
+  return request;
+}
+
 inline Topology TopologyOf(int size) {
   Topology topology;
   topology.size = size;

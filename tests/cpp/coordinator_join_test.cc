@@ -9,20 +9,6 @@ namespace {
 
 using std::chrono::seconds;
 
-Request Join(uint32_t process_set = 0) {
-  Request join;
-  join.kind = OpKind::kJoin;
-  join.name = "join";
-  join.process_set = process_set;
-  join.transient = true;
-  return join;
-}
-
-Request InSet(Request request, uint32_t process_set) {
-  request.process_set = process_set;
-  return request;
-}
-
 TEST_CASE("a join ends when all have joined, and tells who was last", "[coordinator]") {
   CoordinatorJob job(3);
   CHECK(job.Answer(1, Full({Join()})).empty());

@@ -25,11 +25,6 @@ Request RemoveSet(int64_t id) {
   return request;
 }
 
-Request InSet(Request request, uint32_t process_set) {
-  request.process_set = process_set;
-  return request;
-}
-
 TEST_CASE("a set that all ranks ask for gets the next number", "[coordinator]") {
   CoordinatorJob job(3);
   const auto responses = job.AnswerAll(Full({AddSet({2, 0})}));
@@ -114,11 +109,7 @@ TEST_CASE("what was on its way in a set is withdrawn when the set goes", "[coord
 
 TEST_CASE("sets do not change while somebody has joined", "[coordinator]") {
   CoordinatorJob job(2);
-  Request join;
-  join.kind = OpKind::kJoin;
-  join.name = "join";
-  join.transient = true;
-  CHECK(job.Answer(1, Full({join})).empty());
+  CHECK(job.Answer(1, Full({Join()})).empty());
   const auto responses = job.Answer(0, Full({AddSet({0})}));
   REQUIRE(responses.size() == 1);
   CHECK(responses[0].error.code() == StatusCode::kInvalidArgument);

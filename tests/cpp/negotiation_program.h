@@ -100,11 +100,7 @@ class ProgramWriter {
   void AddJoin() {
     if (!random_.Chance(50)) return;
     const auto set = static_cast<uint32_t>(random_.Below(program_.sets.size()));
-    Request request;
-    request.kind = OpKind::kJoin;
-    request.name = "join";
-    request.process_set = set;
-    request.transient = true;
+    const Request request = Join(set);
     Use join{{set, request.name}, {}};
     join.offers.resize(static_cast<size_t>(program_.size));
     for (const int rank : program_.sets[set]) {
