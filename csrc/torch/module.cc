@@ -203,6 +203,12 @@ class PyOperations {
     return outputs->empty() ? py::none() : py::cast(outputs->front());
   }
 
+  // For calls that are made of several operations.
+  std::string NextCall(const std::string& operation, uint32_t process_set) {
+    return operations_->call_counts().Take(process_set, operation);
+  }
+  uint64_t Joins(uint32_t set) const { return operations_->call_counts().joins(set); }
+
   void DropFinished() { operations_->handles().DropFinished(); }
   int64_t next_handle() const { return operations_->handles().next_handle(); }
   size_t size() const { return operations_->handles().size(); }
@@ -330,6 +336,8 @@ void BindOperations(py::module_& module) {
            py::arg("with_splits") = false, py::arg("grouped") = false, py::arg("urgent") = false)
       .def("poll", &PyOperations::Poll, py::arg("handle"))
       .def("wait", &PyOperations::Wait, py::arg("handle"))
+      .def("next_call", &PyOperations::NextCall, py::arg("operation"), py::arg("process_set"))
+      .def("joins", &PyOperations::Joins, py::arg("process_set"))
       .def("drop_finished", &PyOperations::DropFinished)
       .def_property_readonly("next_handle", &PyOperations::next_handle)
       .def("__len__", &PyOperations::size);

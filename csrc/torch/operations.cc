@@ -146,50 +146,21 @@ at::Tensor TensorOf(engine::OwnedResult* result, const at::Tensor& input) {
       .make_tensor();
 }
 
+// What unnamed calls count by. Two ranks that send to each other count by direction.
+std::string CountedAs(const OperationCall& call) {
+  const std::string kind(NameOf(call.kind));
+  return call.process_set < control::kPairBit ? kind : kind + ".from." + std::to_string(call.root);
+}
+
 }  // namespace
 
 Operations::Operations(std::shared_ptr<engine::Engine> engine, int64_t first_handle)
     : engine_(std::move(engine)), handles_(first_handle) {}
 
-Operations::Counter Operations::CounterOf(const OperationCall& call) {
-  const bool directed = call.process_set >= control::kPairBit;
-  return {call.process_set, call.kind, directed ? call.root : -1};
-}
-
-std::string Operations::NameFor(const OperationCall& call) {
-  const Counter counter = CounterOf(call);
-  const uint64_t joins =
-      JoinsOf(0) + (call.process_set != 0 ? JoinsOf(call.process_set) : uint64_t{0});
-  std::string name = std::string(NameOf(call.kind)) + ".noname.";
-  if (counter.root >= 0) name += "from." + std::to_string(counter.root) + ".";
-  if (joins > 0) name += std::to_string(joins) + ".";
-  const auto count = unnamed_.find(counter);
-  return name + std::to_string(count == unnamed_.end() ? 0 : count->second);
-}
-
-uint64_t Operations::JoinsOf(uint32_t process_set) const {
-  const auto found = joins_.find(process_set);
-  return found == joins_.end() ? 0 : found->second;
-}
-
-// Its number never comes again, so nothing of it is to stay.
-void Operations::ForgetSet(uint32_t process_set) {
-  joins_.erase(process_set);
-  std::erase_if(unnamed_,
-                [&](const auto& entry) { return entry.first.process_set == process_set; });
-}
-
-void Operations::CountAnewAfterJoin(uint32_t process_set) {
-  ++joins_[process_set];
-  std::erase_if(unnamed_, [&](const auto& entry) {
-    return process_set == 0 || entry.first.process_set == process_set;
-  });
-}
-
 Result<int64_t> Operations::Start(OperationCall call) {
   const bool named = call.name.has_value();
-  const Counter counter = CounterOf(call);
-  std::string name = named ? *call.name : NameFor(call);
+  const std::string counted = named ? "" : CountedAs(call);
+  std::string name = named ? *call.name : call_counts_.NextName(call.process_set, counted);
   RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
   StartedWork work = Prepare(&call, engine_->topology().rank);
   const BucketBuffers buffers = BuffersOf(work);
@@ -198,7 +169,7 @@ Result<int64_t> Operations::Start(OperationCall call) {
   Result<engine::TicketPtr> ticket =
       engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent});
   if (!ticket.ok()) return ticket.status();
-  if (!named) ++unnamed_[counter];
+  if (!named) call_counts_.Count(call.process_set, counted);
   BumpVersions(work.outputs);
   work.request = request;
   work.ticket = std::move(ticket).value();
@@ -208,9 +179,9 @@ Result<int64_t> Operations::Start(OperationCall call) {
 Result<std::vector<at::Tensor>> Operations::Finish(StartedWork work) {
   const OpKind kind = work.request->kind;
   if (!work.ticket->status().ok()) return work.ticket->status();
-  if (kind == OpKind::kJoin) CountAnewAfterJoin(work.request->process_set);
+  if (kind == OpKind::kJoin) call_counts_.EndJoin(work.request->process_set);
   if (kind == OpKind::kRemoveProcessSet) {
-    ForgetSet(static_cast<uint32_t>(work.request->parts.front()));
+    call_counts_.Forget(static_cast<uint32_t>(work.request->parts.front()));
   }
   if (PartsDiffer(kind)) {
     std::vector<engine::OwnedResult>& results = work.ticket->results();

@@ -7,9 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <compare>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +16,7 @@
 #include "control/request.h"
 #include "core/status.h"
 #include "engine/engine.h"
+#include "torch/call_counts.h"
 #include "torch/handle_table.h"
 
 namespace rueda::pytorch {
@@ -54,29 +53,14 @@ class Operations {
   Result<std::vector<at::Tensor>> Finish(StartedWork work);
 
   HandleTable& handles() { return handles_; }
+  CallCounts& call_counts() { return call_counts_; }
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
 
  private:
-  // What unnamed operations count by. Two ranks that send to each other count by direction.
-  struct Counter {
-    uint32_t process_set;
-    OpKind kind;
-    int root;
-    auto operator<=>(const Counter&) const = default;
-  };
-  static Counter CounterOf(const OperationCall& call);
-  std::string NameFor(const OperationCall& call);
-  void CountAnewAfterJoin(uint32_t process_set);
-  void ForgetSet(uint32_t process_set);
-  uint64_t JoinsOf(uint32_t process_set) const;
-
   // Shared with the module _core, whose shutdown stops it; afterwards it answers kShutDown.
   const std::shared_ptr<engine::Engine> engine_;
   HandleTable handles_;
-  std::map<Counter, uint64_t> unnamed_;  // how many were called by a number
-  // Joins that a process set has lived through. A rank that joins early makes fewer calls, so all
-  // count anew afterwards.
-  std::map<uint32_t, uint64_t> joins_;
+  CallCounts call_counts_;
 };
 
 }  // namespace rueda::pytorch

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._grouped_allreduce import grouped_allreduce, has_gradient
 from rueda._handles import result, results
 from rueda._reduce_op import Average

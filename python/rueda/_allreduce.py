@@ -13,8 +13,8 @@ import torch
 
 from rueda import _reduction_gradient
 from rueda._adasum import start_adasum
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._handles import result
 from rueda._reduce_op import (
     Adasum,

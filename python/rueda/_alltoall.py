@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from rueda._call_names import gradient_name
 from rueda._context import job
 from rueda._finishing import finish_later
+from rueda._gradient_names import gradient_name
 from rueda._handles import result_and_splits
 from rueda._splits import padded, rows_by_rank
 from rueda._torch_module import native

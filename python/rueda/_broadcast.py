@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from rueda import _context, _reduce
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._handles import result
 from rueda._reduce_op import Average
 from rueda._torch_module import native

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rueda import _call_names, _core, _failure_report
+from rueda import _core, _failure_report
 from rueda._environment import environment
 from rueda._rendezvous import Meeting, meet
 from rueda._secret import SecretKeeper
@@ -210,7 +210,6 @@ def _end(job: Job, reason: str) -> None:
     job.engine.stop(reason)
     _process.next_handle = job.operations.next_handle
     _process.names.clear()
-    _call_names.clear()
     for number, sets in job.process_sets.items():
         for one in sets:
             if number != 0 or not one.is_global:

@@ -8,9 +8,9 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from rueda import _scatter
-from rueda._call_names import gradient_name
 from rueda._context import job
 from rueda._finishing import finish_later
+from rueda._gradient_names import gradient_name
 from rueda._handles import result, result_and_splits
 from rueda._torch_module import native
 from rueda.process_sets import ProcessSet, check_process_set, check_root, global_process_set

@@ -9,8 +9,8 @@ import torch
 
 from rueda._adasum import start_adasum
 from rueda._allreduce import scaled
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._handles import results
 from rueda._reduce_op import (
     Adasum,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from rueda import _context
-from rueda._call_names import forget_calls
 from rueda._torch_module import native
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
 
@@ -37,6 +36,4 @@ def join(device: int = -1, *, process_set: ProcessSet = global_process_set) -> i
     operations = _context.job().operations
     set_id = check_process_set(process_set)
     handle = operations.submit(native.JOIN, [], None, None, process_set=set_id, urgent=True)
-    last = cast("int", operations.wait(handle))
-    forget_calls(set_id)
-    return last
+    return cast("int", operations.wait(handle))

@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from rueda import _broadcast, _context
 from rueda._allreduce import scaled
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._handles import result
 from rueda._reduce_op import (
     Adasum,

@@ -9,8 +9,8 @@ import torch
 
 from rueda._allgather import start_allgather
 from rueda._allreduce import scaled
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._grouped_allgather import grouped_allgather
 from rueda._grouped_allreduce import has_gradient
 from rueda._handles import result, results

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rueda import _allreduce, _context
-from rueda._call_names import gradient_name
+from rueda._gradient_names import gradient_name
 from rueda._handles import result, results
 from rueda._reduce_op import Max, Min, ReduceOp, Sum
 from rueda._torch_module import native

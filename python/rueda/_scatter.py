@@ -9,8 +9,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from rueda import _context, _gather
-from rueda._call_names import gradient_name
 from rueda._context import job
+from rueda._gradient_names import gradient_name
 from rueda._handles import result, result_and_splits
 from rueda._splits import padded, rows_by_rank
 from rueda._torch_module import native

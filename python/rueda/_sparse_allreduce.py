@@ -12,7 +12,7 @@ import torch
 
 from rueda._allgather import allgather_async
 from rueda._apart import drain
-from rueda._call_names import next_call
+from rueda._context import job
 from rueda._handles import result
 from rueda._reduce_op import Average, Sum
 from rueda.exceptions import HorovodInternalError
@@ -140,7 +140,7 @@ def sparse_allreduce_async(
     if tensor.sparse_dim() == 0:
         raise ValueError("the sparse tensor has no sparse dimension; use allreduce")
     set_id = check_process_set(process_set)
-    label = name if name is not None else next_call("sparse_allreduce", set_id)
+    label = name if name is not None else job().operations.next_call("sparse_allreduce", set_id)
     work = SparseSum(tensor, label, process_set)
     divisor = process_set.size() if op == Average else 1
     reduced: list[torch.Tensor] = []

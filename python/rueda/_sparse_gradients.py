@@ -10,7 +10,6 @@ import torch
 
 from rueda import _context
 from rueda._allreduce import allreduce_async
-from rueda._call_names import joins
 from rueda._handles import result
 from rueda._reduce_op import Average, Max
 from rueda._reduction_settings import Settings
@@ -91,7 +90,7 @@ class SparseGradients:
 
     def _joins(self) -> int:
         # Of a set that was removed nothing is asked: the reduction refuses it in words.
-        return joins(self._settings.process_set.process_set_id or 0)
+        return _context.job().operations.joins(self._settings.process_set.process_set_id or 0)
 
     def _is_offered(self) -> bool:
         return self._offered_after == self._joins()

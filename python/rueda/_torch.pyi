@@ -113,6 +113,15 @@ class Operations:
         Releases the GIL; a signal handler that raises (Ctrl-C) interrupts it, and the handle stays.
         """
 
+    def next_call(self, operation: str, process_set: int) -> str:
+        """Name an unnamed call that is made of several operations, and count it.
+
+        Equal on all ranks of the process set that make such calls in one order.
+        """
+
+    def joins(self, process_set: int) -> int:
+        """Return how many joins the ranks of a process set have seen the end of."""
+
     def drop_finished(self) -> None:
         """Forget the handles of finished work, as after a shutdown."""
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from rueda import _context
-from rueda._call_names import forget_set
 from rueda._torch_module import native
 
 
@@ -169,7 +168,6 @@ def remove_process_set(process_set: ProcessSet) -> bool:
         native.REMOVE_PROCESS_SET, [], None, None, parts=[number], urgent=True
     )
     operations.wait(removal)
-    forget_set(number)
     for known in job.process_sets.pop(number):
         known.process_set_id = None
     return True
