@@ -30,7 +30,8 @@ def join(device: int = -1, *, process_set: ProcessSet = global_process_set) -> i
         The rank that joined last, the same on all of them. It has seen the most data.
 
     Raises:
-        ValueError: This rank is not in the process set.
+        ValueError: This rank is not in the process set, or a rank of the set has joined that of all
+            ranks and will not join this one.
         HorovodInternalError: rueda is not initialised, or the job failed.
     """
     operations = _context.job().operations
