@@ -42,6 +42,21 @@ class ControlClient final : public ControlRoad {
     return frame;
   }
 
+  bool CanTell(int rank) const override { return rank == 0 && !closed_ && !stream_.has_unsent(); }
+
+  Status Tell(const Aside& aside) override {
+    if (aside.rank != 0 || closed_) return Status::Ok();
+    return LastWordsFirst(
+        stream_.Send(static_cast<uint8_t>(MessageType::kAside), EncodeAside(aside)));
+  }
+
+  std::optional<Aside> TakeAside() override {
+    if (asides_.empty()) return std::nullopt;
+    Aside aside = std::move(asides_.front());
+    asides_.pop_front();
+    return aside;
+  }
+
   TimePoint NextDeadline() const override { return kNever; }
   const std::optional<Status>& closed() const override { return closed_; }
   bool Flushed() const override { return closed_ || !stream_.has_unsent(); }
@@ -99,6 +114,12 @@ class ControlClient final : public ControlRoad {
       }
       case MessageType::kFailure:
         return DecodeFailure(message.payload);
+      case MessageType::kAside: {
+        auto aside = DecodeAside(message.payload, 0);
+        if (!aside.ok()) return aside.status();
+        asides_.push_back(std::move(*aside));
+        return Status::Ok();
+      }
       case MessageType::kBatch:
       case MessageType::kHello:
         break;
@@ -116,6 +137,7 @@ class ControlClient final : public ControlRoad {
   const Topology& topology_;
   transport::MessageStream stream_;
   std::deque<control::Frame> frames_;
+  std::deque<Aside> asides_;
   uint64_t last_frame_ = 0;
   std::optional<Status> closed_;
 };

@@ -68,6 +68,27 @@ class ControlHost final : public ControlRoad {
     return frame;
   }
 
+  bool CanTell(int rank) const override {
+    if (rank < 0 || static_cast<size_t>(rank) >= clients_.size()) return false;
+    const Client& client = clients_[static_cast<size_t>(rank)];
+    return client.reachable() && !client.stream->has_unsent();
+  }
+
+  Status Tell(const Aside& aside) override {
+    Client& client = clients_.at(static_cast<size_t>(aside.rank));
+    if (!client.reachable()) return Status::Ok();
+    const Status sent =
+        client.stream->Send(static_cast<uint8_t>(MessageType::kAside), EncodeAside(aside));
+    return sent.ok() ? sent : LastWordsFirst(aside.rank, sent);
+  }
+
+  std::optional<Aside> TakeAside() override {
+    if (asides_.empty()) return std::nullopt;
+    Aside aside = std::move(asides_.front());
+    asides_.pop_front();
+    return aside;
+  }
+
   // What is decided has to wait for room first, and room wakes the engine.
   TimePoint NextDeadline() const override {
     return Flushed() ? coordinator_.NextDeadline() : kNever;
@@ -146,6 +167,12 @@ class ControlHost final : public ControlRoad {
       return DecodeFailure(message.payload);
     }
     if (message.type == static_cast<uint8_t>(MessageType::kHello)) return Status::Ok();
+    if (message.type == static_cast<uint8_t>(MessageType::kAside)) {
+      auto aside = DecodeAside(message.payload, rank);
+      if (!aside.ok()) return aside.status();
+      asides_.push_back(std::move(*aside));
+      return Status::Ok();
+    }
     if (message.type != static_cast<uint8_t>(MessageType::kBatch)) {
       return {StatusCode::kCorrupt, "a control message of unknown type " +
                                         std::to_string(message.type) + " from " +
@@ -180,6 +207,7 @@ class ControlHost final : public ControlRoad {
   control::Coordinator coordinator_;
   std::vector<Client> clients_;  // by rank
   std::deque<control::Frame> frames_;
+  std::deque<Aside> asides_;
   const std::optional<Status> closed_;
 };
 

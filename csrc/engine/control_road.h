@@ -10,6 +10,7 @@
 #include "control/messages.h"
 #include "core/clock.h"
 #include "core/status.h"
+#include "engine/aside.h"
 #include "engine/engine_parts.h"
 
 namespace rueda::engine {
@@ -21,6 +22,7 @@ enum class MessageType : uint8_t {
   kFarewell = 3,  // host to client: the coordinator shut down in order; the payload is its reason
   kFailure = 4,   // either way: the epoch ended with this error (code, blamed rank, text)
   kHello = 5,     // client to host, first on a connection that was used before: it is free now
+  kAside = 6,     // either way: see engine/aside.h
 };
 
 // Longer reasons and errors are cut: what is said last is sent into a channel that closes right
@@ -40,6 +42,14 @@ class ControlRoad {
 
   // The next frame to run, in order.
   virtual std::optional<control::Frame> TakeFrame() = 0;
+
+  // Whether an aside to `rank` would leave at once: it can be reached and nothing waits for its
+  // channel. A client reaches rank 0 alone; nobody reaches itself.
+  virtual bool CanTell(int rank) const = 0;
+  // Nothing happens if the rank cannot be reached. The body has at most kMaxAsideBytes.
+  virtual Status Tell(const Aside& aside) = 0;
+  // The next aside that has come, in order of arrival.
+  virtual std::optional<Aside> TakeAside() = 0;
 
   // When Poll has something to do even if nothing arrives.
   virtual TimePoint NextDeadline() const = 0;

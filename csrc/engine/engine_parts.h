@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/types.h"
+#include "engine/aside.h"
 #include "transport/arena.h"
 #include "transport/channel.h"
 #include "transport/membership.h"
@@ -34,6 +35,8 @@ struct EngineParts {
   // The bootstrap used the control connections before: see MessageType::kHello.
   bool control_needs_hello = false;
   std::unique_ptr<backends::Backend> backend;
+  // What ranks talk about beside the agreement, one for a topic.
+  std::vector<std::unique_ptr<AsideListener>> listeners;
 
   std::shared_ptr<const Clock> clock = std::make_shared<SteadyClock>();
   Log log = [](LogLevel, const std::string&) {};

@@ -27,7 +27,8 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
       table_(table),
       road_(MakeControlRoad(parts)),
       executor_(&parts->topology, std::move(parts->backend), table, parts->clock.get()),
-      negotiator_(parts, table, road_.get(), &executor_) {}
+      negotiator_(parts, table, road_.get(), &executor_),
+      listeners_(std::move(parts->listeners)) {}
 
 void EpochLoop::Run() {
   transport::NameThisThread("rueda-engine");
@@ -61,12 +62,32 @@ Result<bool> EpochLoop::Drive() {
   if (!left.ok()) return left;
   Result<bool> stepped = executor_.Step();
   if (!stepped.ok()) return stepped;
-  return *offered || *agreed || *left || *stepped;
+  Result<bool> conversed = Converse();
+  if (!conversed.ok()) return conversed;
+  return *offered || *agreed || *left || *stepped || *conversed;
+}
+
+Result<bool> EpochLoop::Converse() {
+  bool moved = false;
+  while (const std::optional<Aside> aside = road_->TakeAside()) {
+    for (const auto& listener : listeners_) {
+      if (listener->topic() == aside->topic) RUEDA_RETURN_IF_ERROR(listener->Hear(*aside));
+    }
+    moved = true;
+  }
+  for (const auto& listener : listeners_) {
+    Result<bool> stepped = listener->Step(road_.get());
+    if (!stepped.ok()) return stepped;
+    moved |= *stepped;
+  }
+  return moved;
 }
 
 TimePoint EpochLoop::NextDeadline() const {
-  return std::min(
+  TimePoint next = std::min(
       {executor_.deadline(), road_->NextDeadline(), negotiator_.NextDeadline(), drain_until_});
+  for (const auto& listener : listeners_) next = std::min(next, listener->NextDeadline());
+  return next;
 }
 
 void EpochLoop::RequestStop(const std::string& reason) {
@@ -81,6 +102,7 @@ void EpochLoop::RequestStop(const std::string& reason) {
 Result<bool> EpochLoop::Leave() {
   if (!stopping_.load(std::memory_order_acquire)) return false;
   if (!leave_offered_) {
+    if (!ReadyToLeave()) return false;
     leave_offered_ = true;
     negotiator_.StopOffering();
     drain_until_ = parts_->clock->Now() + kDrainLimit;
@@ -99,6 +121,11 @@ Result<bool> EpochLoop::Leave() {
   }
   if (!road_->closed()) return false;
   return !std::exchange(gave_up_leaving_, true);
+}
+
+bool EpochLoop::ReadyToLeave() {
+  return std::all_of(listeners_.begin(), listeners_.end(),
+                     [](const auto& listener) { return listener->ReadyToLeave(); });
 }
 
 bool EpochLoop::HasLeft() const {

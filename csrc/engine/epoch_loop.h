@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "core/clock.h"
 #include "core/status.h"
@@ -19,7 +20,8 @@ namespace rueda::engine {
 // Run is the engine thread's; the rest says which thread may call it.
 class EpochLoop {
  public:
-  // Takes the control channels out of the parts. Parts and table outlive the loop.
+  // Takes the control channels, the backend and the listeners out of the parts. Parts and table
+  // outlive the loop.
   EpochLoop(EngineParts* parts, SubmissionTable* table);
 
   // Drives until the epoch is over; then everything in flight has completed.
@@ -35,7 +37,9 @@ class EpochLoop {
   Result<bool> Drive();
   TimePoint NextDeadline() const;
 
+  Result<bool> Converse();
   Result<bool> Leave();
+  bool ReadyToLeave();
   bool HasLeft() const;
   std::string LeftInMidBucket() const;
 
@@ -48,6 +52,7 @@ class EpochLoop {
   std::unique_ptr<ControlRoad> road_;
   Executor executor_;
   Negotiator negotiator_;
+  std::vector<std::unique_ptr<AsideListener>> listeners_;
   bool leave_offered_ = false;
   bool gave_up_leaving_ = false;  // nobody acknowledged in time, or nobody is there to do it
   TimePoint drain_until_ = kNever;

@@ -211,7 +211,7 @@ TEST_CASE("a socket whose client left keeps rank 0 asleep", "[control_road]") {
 
 TEST_CASE("what is no message of this road is corrupt", "[control_road]") {
   const bool to_host = GENERATE(false, true);
-  const auto type = static_cast<uint8_t>(GENERATE(0, 1, 2, 4, 6, 255));
+  const auto type = static_cast<uint8_t>(GENERATE(0, 1, 2, 4, 6, 7, 255));
   CAPTURE(to_host, static_cast<int>(type));
   auto [raw, end] = transport::MakeLoopbackLink(
       1'000, [] {}, [] {});
@@ -221,7 +221,7 @@ TEST_CASE("what is no message of this road is corrupt", "[control_road]") {
   const auto road = to_host ? MakeControlHost(parts, std::move(channels))
                             : MakeControlClient(parts, std::move(end));
   transport::MessageStream stranger(std::move(raw), 1'000);
-  const std::vector<uint8_t> noise{1, 2, 3};
+  const std::vector<uint8_t> noise{77, 2, 3};
   REQUIRE(stranger.Send(type, noise) == Status());
   CHECK(road->Poll().status().code() == StatusCode::kCorrupt);
 }
@@ -260,6 +260,73 @@ TEST_CASE("rank 0 sends nothing on a used connection before the client's hello",
   CHECK(host->Flushed());
   REQUIRE(client->Poll().status() == Status());
   CHECK(client->TakeFrame().has_value());
+}
+
+TEST_CASE("an aside goes both ways beside the frames", "[control_road][aside]") {
+  Pair pair;
+  const std::vector<uint8_t> body(kMaxAsideBytes, 7);
+  REQUIRE(pair.client->CanTell(0));
+  REQUIRE(pair.host->CanTell(1));
+  CHECK_FALSE(pair.client->CanTell(1));
+  CHECK_FALSE(pair.host->CanTell(0));
+  CHECK_FALSE(pair.host->CanTell(2));
+  REQUIRE(pair.client->Tell({AsideTopic::kStall, 0, body}) == Status());
+  REQUIRE(pair.client->Tell({AsideTopic::kTimeline, 0, {}}) == Status());
+  REQUIRE(pair.host->Tell({AsideTopic::kTimeline, 1, {1, 2}}) == Status());
+  REQUIRE(pair.Settle() == Status());
+  const auto first = pair.host->TakeAside(), second = pair.host->TakeAside();
+  REQUIRE((first.has_value() && second.has_value()));
+  CHECK(first->topic == AsideTopic::kStall);
+  CHECK(first->rank == 1);
+  CHECK(first->body == body);
+  CHECK(second->topic == AsideTopic::kTimeline);
+  CHECK(second->body.empty());
+  CHECK_FALSE(pair.host->TakeAside().has_value());
+  const auto heard = pair.client->TakeAside();
+  REQUIRE(heard.has_value());
+  CHECK(heard->rank == 0);
+  CHECK(heard->body == std::vector<uint8_t>{1, 2});
+  CHECK_FALSE(pair.client->TakeFrame().has_value());
+}
+
+TEST_CASE("an aside can be told only when nothing waits, and never to who left",
+          "[control_road][aside]") {
+  Pair pair(100);
+  REQUIRE(pair.client->Offer(Offering(std::string(300, 'n'))) == Status());
+  CHECK_FALSE(pair.client->CanTell(0));
+  while (!pair.client->Flushed()) {
+    REQUIRE(pair.host->Poll().status() == Status());
+    REQUIRE(pair.client->Poll().status() == Status());
+  }
+  CHECK(pair.client->CanTell(0));
+  REQUIRE(pair.client->Offer(Leaving("")) == Status());
+  REQUIRE(pair.Settle() == Status());
+  pair.client->Farewell(Status(), "");
+  REQUIRE(pair.host->Poll().status() == Status());
+  CHECK_FALSE(pair.host->CanTell(1));
+  CHECK(pair.host->Tell({AsideTopic::kStall, 1, {}}) == Status());
+
+  Pair without_host;
+  without_host.host->Farewell(Status(), "");
+  REQUIRE(without_host.client->Poll().status() == Status());
+  CHECK_FALSE(without_host.client->CanTell(0));
+  CHECK(without_host.client->Tell({AsideTopic::kStall, 0, {}}) == Status());
+}
+
+TEST_CASE("an aside that cannot be read is corrupt", "[control_road][aside]") {
+  const Aside aside{AsideTopic::kTimeline, 0, {1, 2, 3}};
+  const Result<Aside> same = DecodeAside(EncodeAside(aside), 5);
+  REQUIRE(same.ok());
+  CHECK(same->topic == aside.topic);
+  CHECK(same->rank == 5);
+  CHECK(same->body == aside.body);
+  const std::vector<uint8_t> longest(1 + kMaxAsideBytes, 1), too_long(2 + kMaxAsideBytes, 1);
+  CHECK(DecodeAside(longest, 0).ok());
+  CHECK(DecodeAside(too_long, 0).status().code() == StatusCode::kCorrupt);
+  CHECK(DecodeAside({}, 0).status().code() == StatusCode::kCorrupt);
+  for (const uint8_t topic : {0, 3, 255}) {
+    CHECK(DecodeAside(std::vector<uint8_t>{topic, 1}, 0).status().code() == StatusCode::kCorrupt);
+  }
 }
 
 TEST_CASE("an error comes back from its message as it was", "[control_road]") {
