@@ -20,7 +20,9 @@ find_package(Threads REQUIRED)
 
 find_program(RUEDA_CCACHE ccache)
 if(RUEDA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${RUEDA_CCACHE})
+  # What it wants to be told before it keeps sources with a precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+                                  CCACHE_SLOPPINESS=pch_defines,time_macros ${RUEDA_CCACHE})
 endif()
 
 # Linked by every target of the project.
