@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/copy_observer.h"
 #include "core/bucket.h"
 #include "core/status.h"
 
@@ -62,6 +63,10 @@ class Backend {
   // Whether buckets of this and of split backends may be under way at once. If not, the caller runs
   // all of them one after another, in an order that all ranks share.
   virtual bool concurrent() const { return false; }
+
+  // Who is told of copies from here on, by this backend and those that are split from it later.
+  // Before the first bucket.
+  virtual void Observe(CopyObserver* /*observer*/) {}
 
   // Makes the run under way, and every later one, fail with `why` soon. Never blocks.
   virtual void Abort(const Status& why) = 0;

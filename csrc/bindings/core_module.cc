@@ -43,15 +43,52 @@ T ValueOrThrow(Result<T> result) {
   return std::move(result).value();
 }
 
+// What the program's main thread is doing: see rueda/_stall.py. Called on a thread of the engine's
+// that has no Python state, and only while an engine runs: before the interpreter is taken down.
+std::string DescribeProgram() {
+  // Not pybind11's guard: where the interpreter ends meanwhile, this unwinds the thread.
+  const PyGILState_STATE state = PyGILState_Ensure();
+  std::string text;
+  try {
+    // It was imported by init(), so nothing is looked for here.
+    text = py::cast<std::string>(py::module_::import("rueda._stall").attr("describe_program")());
+  } catch (const std::exception&) {
+    text = "answers, but cannot say where it is";
+  }
+  PyGILState_Release(state);
+  return text;
+}
+
+// The last reference joins the engine's threads, one of which may wait for the GIL.
+void DropEngine(engine::Engine* engine) {
+  if (PyGILState_Check() == 0) {
+    delete engine;
+    return;
+  }
+  py::gil_scoped_release release;
+  delete engine;
+}
+
+void ThrowUnlessOk(const Status& status) {
+  if (!status.ok()) Throw(status);
+}
+
+template <typename Function>
+auto WithoutGil(Function&& function) {
+  py::gil_scoped_release release;
+  return function();
+}
+
 SharedEngine Start(const Topology& topology, const Config& config, const std::vector<int>& arenas,
                    const std::vector<int>& pidfds, const std::vector<int>& streams,
                    const std::vector<int>& control) {
   engine::JobLinks links = engine::TakeOver(arenas, pidfds, streams, control);
+  links.hooks = {&DescribeProgram, engine::NoticesTo(config.report_fd, topology.rank)};
   py::gil_scoped_release release;
   auto started = engine::StartJob(topology, config, std::move(links),
                                   StandardErrorLog(topology.rank, config.lowest_log_level()));
   py::gil_scoped_acquire acquire;
-  return ValueOrThrow(std::move(started));
+  return {ValueOrThrow(std::move(started)).release(), &DropEngine};
 }
 
 // For _torch, which shares no pybind11 types with this module: PyTorch bundles its own pybind11.
@@ -77,6 +114,8 @@ void BindConfig(py::module_& module) {
       .def_readonly("reducer_bucket_bytes", &Config::reducer_bucket_bytes)
       .def_readonly("reducer_first_bucket_bytes", &Config::reducer_first_bucket_bytes)
       .def_readonly("arena_bytes", &Config::arena_bytes)
+      .def_readonly("timeline", &Config::timeline)
+      .def_readonly("timeline_mark_cycles", &Config::timeline_mark_cycles)
       .def_readonly("dynamic_process_sets", &Config::dynamic_process_sets)
       .def_readonly("start_timeout_seconds", &Config::start_timeout_seconds)
       .def_readonly("rendezvous", &Config::rendezvous);
@@ -115,6 +154,14 @@ PYBIND11_MODULE(_core, module) {
                   py::arg("control_fds"))
       .def("stop", &engine::Engine::Stop, py::arg("reason") = "",
            py::call_guard<py::gil_scoped_release>())
+      .def("start_timeline",
+           [](engine::Engine& engine, const std::string& path, bool mark_frames) {
+             ThrowUnlessOk(WithoutGil([&] { return engine.StartTimeline(path, mark_frames); }));
+           })
+      .def("stop_timeline",
+           [](engine::Engine& engine) {
+             ThrowUnlessOk(WithoutGil([&] { return engine.StopTimeline(); }));
+           })
       .def("abandon_in_forked_child", &engine::Engine::AbandonInForkedChild)
       .def("capsule", &CapsuleOf)
       .def_property_readonly("backend", &engine::Engine::backend_name);

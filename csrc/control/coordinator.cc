@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <utility>
 
 #include "control/agreement.h"
@@ -30,6 +31,7 @@ class Coordinator::Impl {
   Impl(const Topology& topology, const CoordinatorOptions& options)
       : topology_(topology),
         options_(options),
+        limits_(options.limits),
         sets_(topology.size),
         book_(std::min<size_t>(options_.cache_capacity, kMaxSlots)),
         departures_(topology_) {}
@@ -54,7 +56,7 @@ class Coordinator::Impl {
     if (!HasAnswers()) return std::nullopt;
     Frame frame;
     frame.number = ++frames_;
-    frame.limits = options_.limits;
+    frame.limits = limits_;
     AnswerCached(frame);
     size_t bytes = 0;
     while (bytes < kMaxResponseBytes && !ready_.empty()) {
@@ -69,28 +71,43 @@ class Coordinator::Impl {
     return frame;
   }
 
+  void SetLimits(const Limits& limits) { limits_ = limits; }
+
   std::vector<Stall> TakeStalls(TimePoint now) {
     std::vector<Stall> stalls;
-    if (!WarnsOfStalls()) return stalls;
-    while (Entry* entry = book_.oldest_unreported()) {
-      const Duration age = now - entry->since;
-      if (age < options_.stall_warning) break;
-      stalls.push_back({entry->key.name, entry->kind(), MissingFrom(*entry), age});
+    while (Entry* entry = WarnsOfStalls() ? book_.oldest_unreported() : nullptr) {
+      if (now - entry->since < options_.stall_warning) break;
+      stalls.push_back(StallOf(*entry, MissingFrom(*entry), now));
       book_.MarkReported(*entry);
     }
     return stalls;
   }
 
+  std::vector<Stall> OpenStalls(TimePoint now) const {
+    std::vector<Stall> stalls;
+    for (const Entry* entry : book_.WaitingSince(now - options_.stall_warning / 2)) {
+      stalls.push_back(StallOf(*entry, MissingFrom(*entry), now));
+    }
+    return stalls;
+  }
+
+  StallTally stall_tally() const { return {book_.reported(), resumed_, failed_}; }
+
+  TimePoint next_give_up() const {
+    const Entry* entry = GivesUp() ? book_.oldest() : nullptr;
+    return entry != nullptr ? After(entry->since, options_.stall_shutdown) : kNever;
+  }
+  std::vector<int> missing_at_give_up() const {
+    const Entry* entry = GivesUp() ? book_.oldest() : nullptr;
+    return entry != nullptr ? MissingFrom(*entry) : std::vector<int>();
+  }
+
+  void Account(int rank, std::string doing) { doing_[rank] = std::move(doing); }
+
   TimePoint NextDeadline() const {
     if (HasAnswers()) return TimePoint{};
-    TimePoint next = kNever;
-    if (const Entry* entry = book_.oldest_unreported(); entry && WarnsOfStalls()) {
-      next = After(entry->since, options_.stall_warning);
-    }
-    if (const Entry* entry = book_.oldest(); entry && GivesUp()) {
-      next = std::min(next, After(entry->since, options_.stall_shutdown));
-    }
-    return next;
+    const Entry* entry = WarnsOfStalls() ? book_.oldest_unreported() : nullptr;
+    return std::min(entry ? After(entry->since, options_.stall_warning) : kNever, next_give_up());
   }
 
   bool Finished() const { return departures_.AllLeft(); }
@@ -148,6 +165,7 @@ class Coordinator::Impl {
     }
     if (full != nullptr) entry.PutFull(member, *full);
     entry.last_offerer = from;
+    entry.latest = now;
     if (entry.offered.count() == 1) {
       book_.Wait(entry, now);
     } else if (entry.waits_in == nullptr) {
@@ -173,6 +191,7 @@ class Coordinator::Impl {
   }
 
   void MakeReady(Entry& entry) {
+    if (book_.IsReported(entry)) ++resumed_;
     book_.StopWaiting(entry);
     const bool cached = entry.full.empty() && entry.offered.count() == entry.set->size();
     if (cached) {
@@ -215,11 +234,10 @@ class Coordinator::Impl {
   }
 
   void GiveUpStalled(TimePoint now) {
-    if (!GivesUp()) return;
-    while (Entry* entry = book_.oldest()) {
-      const Duration age = now - entry->since;
-      if (age < options_.stall_shutdown) break;
-      AnswerOfferers(*entry, Stalled(topology_, *entry, MissingFrom(*entry), age));
+    while (next_give_up() <= now) {
+      Entry& entry = *book_.oldest();
+      const auto missing = MissingFrom(entry);
+      AnswerOfferers(entry, Stalled(topology_, entry, missing, now - entry.since, doing_));
     }
   }
 
@@ -239,6 +257,7 @@ class Coordinator::Impl {
       if (rank != but_rank) AnswerOne(rank, entry.key, error);
     });
     if (entry.kind() == OpKind::kJoin) entry.set->EndJoin();
+    if (book_.IsReported(entry)) ++failed_;
     book_.Close(entry);
   }
 
@@ -248,9 +267,15 @@ class Coordinator::Impl {
       Response& response = frame.responses.emplace_back();
       response.slot = static_cast<uint32_t>(slot);
       response.cached = true;
+      NoteLast(*book_.BySlot(response.slot), response);
       book_.Close(*book_.BySlot(response.slot));
     });
     ready_slots_.Clear();
+  }
+
+  static void NoteLast(const Entry& entry, Response& response) {
+    response.last_offerer = entry.last_offerer;
+    response.spread = entry.latest - entry.since;
   }
 
   // Answers a complete round that is more than bits, and gives, keeps or drops the slot.
@@ -267,6 +292,7 @@ class Coordinator::Impl {
       response.error = TooLong(*first);
     }
     if (response.error.ok()) Govern(entry, *first, response);
+    NoteLast(entry, response);
     // A rank that has joined hears nothing of slots.
     if (whole) SettleSlot(entry, std::move(offers), response);
     book_.Close(entry);
@@ -335,10 +361,14 @@ class Coordinator::Impl {
 
   const Topology topology_;
   const CoordinatorOptions options_;
+  Limits limits_;
   ProcessSets sets_;
   OfferBook book_;
   Departures departures_;
   uint64_t frames_ = 0;
+  uint64_t resumed_ = 0;  // see StallTally
+  uint64_t failed_ = 0;
+  std::map<int, std::string> doing_;  // by rank: what Account was told last
 
   // Not yet answered. Bounded by what ranks have in flight, as each waits for its answers.
   BitSet ready_slots_;        // complete rounds of bits alone
@@ -357,7 +387,13 @@ Status Coordinator::Absorb(int from, const Batch& batch, TimePoint now) {
   return impl_->Absorb(from, batch, now);
 }
 std::optional<Frame> Coordinator::Decide(TimePoint now) { return impl_->Decide(now); }
+void Coordinator::SetLimits(const Limits& limits) { impl_->SetLimits(limits); }
 std::vector<Stall> Coordinator::TakeStalls(TimePoint now) { return impl_->TakeStalls(now); }
+std::vector<Stall> Coordinator::OpenStalls(TimePoint now) const { return impl_->OpenStalls(now); }
+StallTally Coordinator::stall_tally() const { return impl_->stall_tally(); }
+TimePoint Coordinator::next_give_up() const { return impl_->next_give_up(); }
+std::vector<int> Coordinator::missing_at_give_up() const { return impl_->missing_at_give_up(); }
+void Coordinator::Account(int rank, std::string doing) { impl_->Account(rank, std::move(doing)); }
 TimePoint Coordinator::NextDeadline() const { return impl_->NextDeadline(); }
 bool Coordinator::Finished() const { return impl_->Finished(); }
 

@@ -20,23 +20,16 @@
 #include <vector>
 
 #include "control/messages.h"
+#include "control/stall.h"
 #include "core/types.h"
 
 namespace rueda::control {
 
 struct CoordinatorOptions {
-  Limits limits;
+  Limits limits;                 // until SetLimits
   size_t cache_capacity = 8192;  // slots, at most kMaxSlots; requests beyond it travel in full
   Duration stall_warning = std::chrono::seconds(10);  // zero: never warn
   Duration stall_shutdown = Duration::zero();         // zero: never give up
-};
-
-// One request that some ranks offered and others have withheld for too long.
-struct Stall {
-  std::string name;
-  OpKind kind = OpKind::kAllreduce;
-  std::vector<int> missing_ranks;
-  Duration age{};
 };
 
 class Coordinator {
@@ -60,8 +53,22 @@ class Coordinator {
   // frame too long waits for the next call: ask until there is none.
   std::optional<Frame> Decide(TimePoint now);
 
+  // What frames carry from the next one on. Bits that ranks offered before stay good: a frame's own
+  // limits make its buckets.
+  void SetLimits(const Limits& limits);
+
   // Requests withheld past the warning limit that were not reported before; each is reported once.
   std::vector<Stall> TakeStalls(TimePoint now);
+  // All that TakeStalls has told of and that are still withheld, oldest first, and those that are
+  // half as old as it asks for: what is about to be told of belongs into the same report.
+  std::vector<Stall> OpenStalls(TimePoint now) const;
+  StallTally stall_tally() const;
+  // When the oldest request is given up, kNever if none is; and the ranks that withhold it.
+  TimePoint next_give_up() const;
+  std::vector<int> missing_at_give_up() const;
+  // What a missing rank is doing, for the errors of requests that are given up: a clause such as
+  // "is stopped". Replaces what was said of the rank before.
+  void Account(int rank, std::string doing);
   // When Decide or TakeStalls next has something to say if nothing arrives: TimePoint{}, long ago,
   // if Decide has something already, kNever if not at all.
   TimePoint NextDeadline() const;

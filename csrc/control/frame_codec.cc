@@ -192,6 +192,7 @@ std::vector<uint8_t> Encode(const Frame& frame) {
   writer.U64(frame.number);
   writer.I64(frame.limits.bucket_bytes);
   writer.I64(frame.limits.run_timeout.count());
+  writer.I64(frame.limits.linger.count());
   writer.U32(static_cast<uint32_t>(frame.responses.size()));
   WriteItems(writer, frame.responses);
   return writer.Take();
@@ -204,7 +205,9 @@ Result<Frame> DecodeFrame(const uint8_t* data, size_t bytes) {
   frame.number = reader.U64();
   frame.limits.bucket_bytes = reader.I64();
   frame.limits.run_timeout = Duration(reader.I64());
-  reader.Require(frame.limits.bucket_bytes >= 0 && frame.limits.run_timeout >= Duration::zero(),
+  frame.limits.linger = Duration(reader.I64());
+  const Duration shortest = std::min(frame.limits.run_timeout, frame.limits.linger);
+  reader.Require(frame.limits.bucket_bytes >= 0 && shortest >= Duration::zero(),
                  "a limit is negative");
   const uint32_t count = reader.U32();
   FrameReader items(reader, frame.responses);

@@ -9,7 +9,7 @@
 namespace rueda::control {
 
 enum class MessageKind : uint8_t { kBatch = 1, kFrame = 2 };
-inline constexpr uint8_t kFormatVersion = 2;
+inline constexpr uint8_t kFormatVersion = 3;
 
 inline void WriteHeader(Writer& writer, MessageKind kind) {
   writer.U8(static_cast<uint8_t>(kind));

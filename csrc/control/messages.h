@@ -55,6 +55,10 @@ struct Response {
   // offered, for those who do not know it. Such a response has no slot and changes none.
   std::vector<int> absent;
   std::shared_ptr<const Request> request;
+  // Where it was made, on rank 0, and never on the wire: who offered last, and how long after the
+  // first.
+  int last_offerer = -1;
+  Duration spread{};
 
   // Whether `rank` (a member of the process set) has to act on it at all.
   bool AddressedTo(int rank) const { return only_rank < 0 || only_rank == rank; }
@@ -69,6 +73,8 @@ struct Response {
 struct Limits {
   int64_t bucket_bytes = int64_t{64} << 20;
   Duration run_timeout = std::chrono::seconds(300);  // of one bucket, while it runs
+  // How long the first of several submissions waits for company before it is offered.
+  Duration linger = std::chrono::microseconds(30);
 
   bool operator==(const Limits&) const = default;
 };

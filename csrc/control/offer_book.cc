@@ -35,6 +35,7 @@ void WaitingList::PushBack(Entry& entry) {
   entry.next = nullptr;
   (back_ ? back_->next : front_) = &entry;
   back_ = &entry;
+  ++size_;
 }
 
 void WaitingList::Remove(Entry& entry) {
@@ -42,6 +43,7 @@ void WaitingList::Remove(Entry& entry) {
   (entry.next ? entry.next->previous : back_) = entry.previous;
   entry.previous = nullptr;
   entry.next = nullptr;
+  --size_;
 }
 
 Entry* OfferBook::ByName(OfferKeyView key) const {
@@ -111,6 +113,15 @@ std::vector<Entry*> OfferBook::Waiting() const {
   std::vector<Entry*> all;
   for (const WaitingList* list : {&reported_, &unreported_, &joins_}) {
     for (Entry* entry = list->front(); entry; entry = entry->next) all.push_back(entry);
+  }
+  return all;
+}
+
+std::vector<Entry*> OfferBook::WaitingSince(TimePoint since) const {
+  std::vector<Entry*> all;
+  for (Entry* entry = reported_.front(); entry; entry = entry->next) all.push_back(entry);
+  for (Entry* entry = unreported_.front(); entry && entry->since <= since; entry = entry->next) {
+    all.push_back(entry);
   }
   return all;
 }

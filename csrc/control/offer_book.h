@@ -32,7 +32,8 @@ struct Entry {
   std::vector<SharedRequest> full;  // offers in full; null: a bit or nothing; empty: none was
   SharedRequest first_full;
   TimePoint since{};      // the first offer
-  int last_offerer = -1;  // a rank
+  TimePoint latest{};     // the last offer so far
+  int last_offerer = -1;  // a rank; of that offer
 
   // While the round is incomplete: its list, and its neighbours there.
   WaitingList* waits_in = nullptr;
@@ -53,12 +54,14 @@ struct Entry {
 class WaitingList {
  public:
   Entry* front() const { return front_; }
+  size_t size() const { return size_; }
   void PushBack(Entry& entry);
   void Remove(Entry& entry);
 
  private:
   Entry* front_ = nullptr;
   Entry* back_ = nullptr;
+  size_t size_ = 0;
 };
 
 class OfferBook {
@@ -83,6 +86,11 @@ class OfferBook {
   std::vector<Entry*> Of(const ProcessSet& set) const;
   // Moves it to those that TakeStalls has told of.
   void MarkReported(Entry& entry);
+  bool IsReported(const Entry& entry) const { return entry.waits_in == &reported_; }
+  // How many that TakeStalls has told of still wait.
+  size_t reported() const { return reported_.size(); }
+  // Those, and what waits since then or longer; oldest first, without joins.
+  std::vector<Entry*> WaitingSince(TimePoint since) const;
   Entry* oldest_unreported() const { return unreported_.front(); }
   // Reported ones are older than all others.
   Entry* oldest() const { return reported_.front() ? reported_.front() : unreported_.front(); }

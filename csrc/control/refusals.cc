@@ -7,6 +7,8 @@
 namespace rueda::control {
 namespace {
 
+constexpr int kMostAccounts = 4;  // in one error
+
 std::string Seconds(Duration age) {
   using std::chrono::duration_cast;
   if (age < std::chrono::seconds(10)) {
@@ -15,15 +17,29 @@ std::string Seconds(Duration age) {
   return std::to_string(duration_cast<std::chrono::seconds>(age).count()) + " s";
 }
 
+// " Rank 1 is stopped. Rank 4 is ...", of the first few that something is known of.
+std::string WhatTheyDo(const std::vector<int>& missing, const std::map<int, std::string>& doing) {
+  std::string text;
+  int told = 0;
+  for (const int rank : missing) {
+    const auto known = doing.find(rank);
+    if (known == doing.end()) continue;
+    text += " Rank " + std::to_string(rank) + " " + known->second + ".";
+    if (++told == kMostAccounts) break;
+  }
+  return text;
+}
+
 }  // namespace
 
 Status Stalled(const Topology& topology, const Entry& entry, const std::vector<int>& missing,
-               Duration age) {
+               Duration age, const std::map<int, std::string>& doing) {
   return Status(StatusCode::kStalled,
                 Subject(entry.kind(), entry.key.name) + " was given up after " + Seconds(age) +
-                    ": " + NamedRankList(topology, missing) +
-                    " did not offer it. Look where these ranks are (a branch or a loop that only "
-                    "some ranks take is the usual cause), or raise the stall limit.")
+                    ": " + NamedRankList(topology, missing) + " did not offer it." +
+                    WhatTheyDo(missing, doing) +
+                    " Look where these ranks are (a branch or a loop that only some ranks take is "
+                    "the usual cause), or raise the stall limit.")
       .Blame(missing[0]);
 }
 

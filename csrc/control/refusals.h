@@ -1,6 +1,7 @@
 // Refusals: the coordinator's reasons for not answering an offer with an agreement, in words.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,10 @@
 
 namespace rueda::control {
 
-// kStalled: who has waited how long for what, and whom for: `missing`, which is not empty.
+// kStalled: who has waited how long for what, and whom for: `missing`, which is not empty. `doing`
+// has, by rank, a clause on what is known of some: "is stopped".
 Status Stalled(const Topology& topology, const Entry& entry, const std::vector<int>& missing,
-               Duration age);
+               Duration age, const std::map<int, std::string>& doing);
 
 // kInvalidArgument: the process set of `request` is unknown (`set` is null) or `rank` is not in it.
 Status NotInSet(int rank, const Request& request, const ProcessSet* set);

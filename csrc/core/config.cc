@@ -38,6 +38,9 @@ std::string RangeOf(const OptionRow& row) {
                  [](const SecondsOption& option) {
                    return FormatSeconds(option.lowest) + " to " + FormatSeconds(option.highest) +
                           " seconds";
+                 },
+                 [](const NumberOption& option) {
+                   return FormatSeconds(option.lowest) + " to " + FormatSeconds(option.highest);
                  }},
       row.value);
 }
@@ -52,7 +55,8 @@ std::string DefaultOf(const OptionRow& row) {
             const int64_t value = defaults.*option.member;
             return option.in_bytes && value > 0 ? FormatBytes(value) : std::to_string(value);
           },
-          [&](const SecondsOption& option) { return FormatSeconds(defaults.*option.member); }},
+          [&](const SecondsOption& option) { return FormatSeconds(defaults.*option.member); },
+          [&](const NumberOption& option) { return FormatSeconds(defaults.*option.member); }},
       row.value);
 }
 
@@ -61,7 +65,8 @@ std::string_view KindOf(const OptionRow& row) {
       Overloaded{[](const ChoiceOption&) { return "choice"; },
                  [](const TextOption&) { return "text"; },
                  [](const IntegerOption& o) { return o.in_bytes ? "bytes" : "integer"; },
-                 [](const SecondsOption&) { return "seconds"; }},
+                 [](const SecondsOption&) { return "seconds"; },
+                 [](const NumberOption&) { return "number"; }},
       row.value);
 }
 
@@ -86,7 +91,7 @@ bool ParseInteger(std::string_view text, bool in_bytes, int64_t* value) {
   return !__builtin_mul_overflow(*value, factor, value);
 }
 
-bool ParseSeconds(std::string_view text, double* value) {
+bool ParseReal(std::string_view text, double* value) {
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, *value);
   return error == std::errc() && rest == end && std::isfinite(*value);
@@ -111,7 +116,13 @@ bool Store(const OptionRow& row, const std::string& text, Config* config) {
                                },
                                [&](const SecondsOption& option) {
                                  double value = 0;
-                                 const bool parsed = ParseSeconds(text, &value);
+                                 const bool parsed = ParseReal(text, &value);
+                                 config->*option.member = value;
+                                 return parsed && value >= option.lowest && value <= option.highest;
+                               },
+                               [&](const NumberOption& option) {
+                                 double value = 0;
+                                 const bool parsed = ParseReal(text, &value);
                                  config->*option.member = value;
                                  return parsed && value >= option.lowest && value <= option.highest;
                                }},
@@ -164,6 +175,8 @@ Result<ParsedConfig> ParseConfig(const std::map<std::string, std::string>& varia
                                                       "' is not accepted; expected " +
                                                       std::string(KindOf(*row)) + ": " +
                                                       RangeOf(*row) + ". Change it or unset it.");
+    } else {
+      parsed.config.given.insert(name);
     }
   }
   return parsed;

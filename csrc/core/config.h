@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,20 +24,32 @@ struct Config {
   int64_t arena_bytes = 0;
   double timeout_seconds = 300;
   double start_timeout_seconds = 60;
+  int64_t autotune = 0;
+  std::string autotune_log;
+  int64_t autotune_warmup_samples = 3;
+  int64_t autotune_steps_per_sample = 10;
+  int64_t autotune_bayes_opt_max_samples = 20;
+  double autotune_gaussian_process_noise = 0.8;
+  std::string timeline;
+  int64_t timeline_mark_cycles = 0;
   double stall_check_time_seconds = 10;
   double stall_shutdown_time_seconds = 0;
   int64_t dynamic_process_sets = 0;
   std::string log_level = "warning";
   std::string rendezvous;
   std::string secret_file;
+  std::string report_fd;
+
+  std::set<std::string, std::less<>> given;  // the variables that were set, to whatever
 
   LogLevel lowest_log_level() const;
+  bool IsGiven(std::string_view variable) const { return given.contains(variable); }
 };
 
 // One row of docs/configuration.md.
 struct OptionInfo {
   std::string name;  // the variable, such as "RUEDA_BACKEND"
-  std::string kind;  // "choice", "integer", "bytes", "seconds" or "text"
+  std::string kind;  // "choice", "integer", "bytes", "number", "seconds" or "text"
   std::string default_text;
   std::string range;  // "auto, shm, gloo" or "1 to 1048576"; empty for text
   std::string meaning;

@@ -32,7 +32,28 @@ constexpr std::array kOptions{
               "it off."},
     OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, 0, 1000000, false},
               "Microseconds that the first of several asynchronous submissions waits for company. "
-              "Nothing lingers that somebody waits for."},
+              "Nothing lingers that somebody waits for. Rank 0's value holds for all."},
+    OptionRow{"RUEDA_AUTOTUNE", IntegerOption{&Config::autotune, 0, 1, false},
+              "1 searches for the best fusion threshold and linger while the job runs. Rank 0's "
+              "value holds for all, as do those below."},
+    OptionRow{"RUEDA_AUTOTUNE_LOG", TextOption{&Config::autotune_log},
+              "CSV file that rank 0 writes what autotune tried into."},
+    OptionRow{"RUEDA_AUTOTUNE_WARMUP_SAMPLES",
+              IntegerOption{&Config::autotune_warmup_samples, 0, 1000, false},
+              "Samples that are thrown away at the start."},
+    OptionRow{"RUEDA_AUTOTUNE_STEPS_PER_SAMPLE",
+              IntegerOption{&Config::autotune_steps_per_sample, 1, 10000, false},
+              "Steps that make one sample."},
+    OptionRow{"RUEDA_AUTOTUNE_BAYES_OPT_MAX_SAMPLES",
+              IntegerOption{&Config::autotune_bayes_opt_max_samples, 1, 200, false},
+              "Samples after which the search ends."},
+    OptionRow{"RUEDA_AUTOTUNE_GAUSSIAN_PROCESS_NOISE",
+              NumberOption{&Config::autotune_gaussian_process_noise, 0, 1},
+              "How noisy samples are taken to be: the error's standard deviation in those of all "
+              "samples."},
+    OptionRow{"RUEDA_AUTOTUNE_RESULT", TextOption{nullptr},
+              "CSV file of an earlier job whose result is taken for the fusion threshold and the "
+              "linger, where these are not set."},
     OptionRow{"RUEDA_ARENA_BYTES", IntegerOption{&Config::arena_bytes, 0, 64 * kTebibyte, true},
               "Address space of each rank's shared memory, of which only touched pages are used; 0 "
               "takes the size of the machine's memory. Must be equal on all ranks."},
@@ -42,10 +63,17 @@ constexpr std::array kOptions{
     OptionRow{"RUEDA_START_TIMEOUT_SECONDS",
               SecondsOption{&Config::start_timeout_seconds, 0.001, kYear},
               "How long init waits for the other ranks."},
+    OptionRow{
+        "RUEDA_TIMELINE", TextOption{&Config::timeline},
+        "File that rank 0 writes a trace of all ranks into, for Perfetto or chrome://tracing; "
+        "DYNAMIC is taken and means none. Rank 0's value counts."},
+    OptionRow{"RUEDA_TIMELINE_MARK_CYCLES",
+              IntegerOption{&Config::timeline_mark_cycles, 0, 1, false},
+              "1 marks each frame in the timeline."},
     OptionRow{"RUEDA_STALL_CHECK_TIME_SECONDS",
               SecondsOption{&Config::stall_check_time_seconds, 0, kYear},
-              "After this long rank 0 warns of a tensor that some ranks offered and others did "
-              "not; 0 switches it off."},
+              "After this long rank 0 reports a tensor that some ranks offered and others did not, "
+              "and what these do; 0 switches it off."},
     OptionRow{
         "RUEDA_STALL_SHUTDOWN_TIME_SECONDS",
         SecondsOption{&Config::stall_shutdown_time_seconds, 0, kYear},
@@ -70,8 +98,8 @@ constexpr std::array kOptions{
     OptionRow{"RUEDA_JOB_ID", TextOption{nullptr}, "Random name of the job.", true},
     OptionRow{"RUEDA_SECRET_FD", TextOption{nullptr},
               "Inherited descriptor that holds the job's secret.", true},
-    OptionRow{"RUEDA_REPORT_FD", TextOption{nullptr},
-              "Inherited descriptor on which a failing rank reports its traceback.", true},
+    OptionRow{"RUEDA_REPORT_FD", TextOption{&Config::report_fd},
+              "Inherited descriptor on which a rank reports its traceback or a stall.", true},
 };
 
 }  // namespace

@@ -27,10 +27,15 @@ struct SecondsOption {
   double lowest;
   double highest;
 };
+struct NumberOption {
+  double Config::*member;
+  double lowest;
+  double highest;
+};
 
 struct OptionRow {
   std::string_view name;
-  std::variant<ChoiceOption, TextOption, IntegerOption, SecondsOption> value;
+  std::variant<ChoiceOption, TextOption, IntegerOption, SecondsOption, NumberOption> value;
   std::string_view meaning;
   bool set_by_launcher = false;
 };

@@ -10,23 +10,11 @@
 namespace rueda::engine {
 namespace {
 
-std::string DescribeStall(const Topology& topology, const control::Stall& stall) {
-  std::string ranks;
-  for (int rank : stall.missing_ranks) {
-    ranks += (ranks.empty() ? "" : ", ") + topology.Describe(rank);
-  }
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(stall.age).count();
-  return std::string(NameOf(stall.kind)) + " '" + stall.name + "' has waited " +
-         std::to_string(seconds) + " s for " + ranks +
-         ", which did not offer it. Is a rank slower, stopped, or in another part of the program?";
-}
-
 class ControlHost final : public ControlRoad {
  public:
   ControlHost(const EngineParts& parts, std::vector<std::unique_ptr<transport::Channel>> channels)
       : topology_(parts.topology),
         clock_(parts.clock),
-        log_(parts.log),
         coordinator_(parts.topology, parts.coordinator) {
     clients_.resize(channels.size());
     for (size_t rank = 0; rank < channels.size(); ++rank) {
@@ -57,9 +45,12 @@ class ControlHost final : public ControlRoad {
       frames_.push_back(std::move(*frame));
       moved = true;
     }
-    ReportStalls();
     return moved;
   }
+
+  control::Coordinator* coordinator() override { return &coordinator_; }
+
+  void SetLimits(const control::Limits& limits) override { coordinator_.SetLimits(limits); }
 
   std::optional<control::Frame> TakeFrame() override {
     if (frames_.empty()) return std::nullopt;
@@ -195,15 +186,8 @@ class ControlHost final : public ControlRoad {
     return Status::Ok();
   }
 
-  void ReportStalls() {
-    for (const control::Stall& stall : coordinator_.TakeStalls(clock_->Now())) {
-      log_(LogLevel::kWarning, DescribeStall(topology_, stall));
-    }
-  }
-
   const Topology& topology_;
   const std::shared_ptr<const Clock> clock_;
-  const Log log_;
   control::Coordinator coordinator_;
   std::vector<Client> clients_;  // by rank
   std::deque<control::Frame> frames_;

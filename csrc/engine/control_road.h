@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "control/coordinator.h"
 #include "control/messages.h"
 #include "core/clock.h"
 #include "core/status.h"
@@ -50,6 +51,12 @@ class ControlRoad {
   virtual Status Tell(const Aside& aside) = 0;
   // The next aside that has come, in order of arrival.
   virtual std::optional<Aside> TakeAside() = 0;
+
+  // Rank 0's, for what it says of withheld requests; null elsewhere. It stays the road's.
+  virtual control::Coordinator* coordinator() { return nullptr; }
+
+  // What frames carry from the next one on; rank 0 alone decides that.
+  virtual void SetLimits(const control::Limits&) {}
 
   // When Poll has something to do even if nothing arrives.
   virtual TimePoint NextDeadline() const = 0;

@@ -8,6 +8,7 @@
 
 #include "engine/epoch_loop.h"
 #include "engine/submission_table.h"
+#include "engine/timeline.h"
 #include "transport/thread_setup.h"
 
 namespace rueda::engine {
@@ -18,16 +19,25 @@ class Engine::Impl {
       : parts_(std::move(parts)),
         backend_name_(parts_.backend->name()),
         split_bytes_(parts_.backend->SplitBytes()),
-        loop_(std::make_unique<EpochLoop>(&parts_, &table_)) {}
+        recorder_(std::make_shared<timeline::Recorder>(parts_.clock)),
+        timeline_(AddTimeline(&parts_, recorder_)),
+        copies_(recorder_),
+        table_(Tracer(recorder_)),
+        loop_(MakeLoop()) {}
 
   void StartThread() {
     transport::SignalsBlocked blocked;
-    thread_ = std::thread([this] { loop_->Run(); });
+    thread_ = std::thread([this] {
+      loop_->Run();
+      timeline_->EpochEnded();
+    });
   }
 
   Result<TicketPtr> Submit(Submission submission);
   Ticket::Wake Wait(const TicketPtr& ticket, Duration slice);
   void Stop(const std::string& reason);
+  Status StartTimeline(const std::string& path, bool mark_frames);
+  Status StopTimeline();
   void AbandonInForkedChild();
 
   const EngineParts& parts() const { return parts_; }
@@ -37,16 +47,51 @@ class Engine::Impl {
 
  private:
   Status PlaceNewSet(Submission* submission) const;
+  std::unique_ptr<EpochLoop> MakeLoop();
+  Status CheckNotForked(const std::string& what) const;
+  static Timeline* AddTimeline(EngineParts* parts, std::shared_ptr<timeline::Recorder> recorder);
 
   EngineParts parts_;
   const std::string backend_name_;
   const int64_t split_bytes_;
+  const std::shared_ptr<timeline::Recorder> recorder_;
+  Timeline* const timeline_;  // the loop's
+  CopyTracer copies_;         // the backend's
   SubmissionTable table_;
   std::unique_ptr<EpochLoop> loop_;
   std::atomic<bool> forked_{false};
   std::mutex join_mutex_;  // one Stop at a time
   std::thread thread_;     // guarded by join_mutex_ after the start
 };
+
+Timeline* Engine::Impl::AddTimeline(EngineParts* parts,
+                                    std::shared_ptr<timeline::Recorder> recorder) {
+  parts->listeners.push_back(MakeTimeline(*parts, std::move(recorder)));
+  return static_cast<Timeline*>(parts->listeners.back().get());
+}
+
+std::unique_ptr<EpochLoop> Engine::Impl::MakeLoop() {
+  parts_.backend->Observe(&copies_);
+  return std::make_unique<EpochLoop>(&parts_, &table_);
+}
+
+Status Engine::Impl::CheckNotForked(const std::string& what) const {
+  if (!forked()) return Status::Ok();
+  return {StatusCode::kForked,
+          "this process was forked from a rank of a rueda job (a DataLoader worker?) and is no "
+          "rank itself; " +
+              what + " in the parent"};
+}
+
+Status Engine::Impl::StartTimeline(const std::string& path, bool mark_frames) {
+  RUEDA_RETURN_IF_ERROR(CheckNotForked("start a timeline"));
+  return timeline_->Start(path, mark_frames);
+}
+
+Status Engine::Impl::StopTimeline() {
+  RUEDA_RETURN_IF_ERROR(CheckNotForked("stop the timeline"));
+  return timeline_->Stop();
+}
 
 // A member of a new process set offers the memory that the set's backend will use here.
 Status Engine::Impl::PlaceNewSet(Submission* submission) const {
@@ -63,12 +108,7 @@ Status Engine::Impl::PlaceNewSet(Submission* submission) const {
 }
 
 Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
-  if (forked_.load(std::memory_order_relaxed)) {
-    return Status(
-        StatusCode::kForked,
-        "this process was forked from a rank of a rueda job (a DataLoader worker?) and is "
-        "no rank itself; call collectives in the parent");
-  }
+  RUEDA_RETURN_IF_ERROR(CheckNotForked("call collectives"));
   RUEDA_RETURN_IF_ERROR(control::CheckRequest(*submission.request));
   if (submission.request->kind == OpKind::kAddProcessSet) {
     RUEDA_RETURN_IF_ERROR(PlaceNewSet(&submission));
@@ -88,6 +128,8 @@ Ticket::Wake Engine::Impl::Wait(const TicketPtr& ticket, Duration slice) {
 void Engine::Impl::Stop(const std::string& reason) {
   std::lock_guard joining(join_mutex_);
   if (!thread_.joinable()) return;
+  // While the others still hear this rank. What cannot be written has been warned of.
+  (void)timeline_->Stop();
   loop_->RequestStop(reason);
   thread_.join();
   // I5: the watcher ends, peers' memory is unmapped, and the own memory becomes private, so
@@ -134,6 +176,10 @@ Result<std::shared_ptr<transport::ArenaBuffer>> Engine::Allocate(int64_t bytes) 
   return impl_->parts().heap->Allocate(bytes);
 }
 void Engine::Stop(const std::string& reason) { impl_->Stop(reason); }
+Status Engine::StartTimeline(const std::string& path, bool mark_frames) {
+  return impl_->StartTimeline(path, mark_frames);
+}
+Status Engine::StopTimeline() { return impl_->StopTimeline(); }
 void Engine::AbandonInForkedChild() { impl_->AbandonInForkedChild(); }
 const Topology& Engine::topology() const { return impl_->parts().topology; }
 std::string Engine::backend_name() const { return impl_->backend_name(); }

@@ -60,6 +60,11 @@ class Engine {
   // (I5).
   void Stop(const std::string& reason = {});
 
+  // Records what all ranks do into a file of rank 0, until StopTimeline or Stop; see Timeline. Any
+  // thread. kForked in a forked child.
+  Status StartTimeline(const std::string& path, bool mark_frames);
+  Status StopTimeline();
+
   // Closes descriptors and forgets the engine thread in a forked child, where it does not exist.
   void AbandonInForkedChild();
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "core/log.h"
 #include "core/types.h"
 #include "engine/aside.h"
+#include "engine/autotuner.h"
+#include "engine/launcher_notices.h"
 #include "transport/arena.h"
 #include "transport/channel.h"
 #include "transport/membership.h"
@@ -19,10 +22,20 @@
 
 namespace rueda::engine {
 
+// What an engine knows of the process around it. Any of them may be null.
+struct Hooks {
+  // What the program of this rank is doing, in words (control/rank_account.h, ProgramAnswer).
+  // Called on a thread of its own; may block for ever.
+  std::function<std::string()> describe_program;
+  TellLauncher tell_launcher;
+};
+
 struct EngineParts {
   Topology topology;
-  control::CoordinatorOptions coordinator;  // used by rank 0 alone
-  Duration linger = std::chrono::microseconds(30);
+  // Used by rank 0, but for the linger, which holds on every rank until its first frame.
+  control::CoordinatorOptions coordinator;
+  // Rank 0's search for better limits; none: they stay.
+  std::optional<AutotunerOptions> autotune;
 
   // Destroyed last to first: mappings outlive what points into them.
   std::vector<std::shared_ptr<transport::ArenaMapping>> mappings;
@@ -40,6 +53,7 @@ struct EngineParts {
 
   std::shared_ptr<const Clock> clock = std::make_shared<SteadyClock>();
   Log log = [](LogLevel, const std::string&) {};
+  Hooks hooks;
   // What a forked child does to the inherited memory and descriptors before anything else.
   std::vector<std::function<void()>> abandon_in_forked_child;
 };

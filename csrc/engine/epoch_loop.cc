@@ -28,7 +28,18 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
       road_(MakeControlRoad(parts)),
       executor_(&parts->topology, std::move(parts->backend), table, parts->clock.get()),
       negotiator_(parts, table, road_.get(), &executor_),
-      listeners_(std::move(parts->listeners)) {}
+      listeners_(std::move(parts->listeners)) {
+  const auto is_about_stalls = [](const auto& listener) {
+    return listener->topic() == AsideTopic::kStall;
+  };
+  if (std::none_of(listeners_.begin(), listeners_.end(), is_about_stalls)) {
+    listeners_.push_back(std::make_unique<StallInspector>(parts, table, &executor_));
+  }
+  if (!parts->autotune) return;
+  tuner_ = std::make_unique<Autotuner>(*parts->autotune, parts->coordinator.limits,
+                                       parts->clock.get(), parts->log);
+  Watch(tuner_.get());
+}
 
 void EpochLoop::Run() {
   transport::NameThisThread("rueda-engine");
@@ -56,15 +67,32 @@ Result<bool> EpochLoop::Drive() {
   if (parts_->membership != nullptr) RUEDA_RETURN_IF_ERROR(parts_->membership->Check());
   Result<bool> offered = negotiator_.Offer();
   if (!offered.ok()) return offered;
+  // Before anything is agreed: a step's first frame has the limits that the step is to be measured
+  // under.
+  if (tuner_ != nullptr) Tune();
   Result<bool> agreed = negotiator_.Agree();
   if (!agreed.ok()) return agreed;
+  // Before anything completes: an aside is heard before what a frame behind it agreed is done.
+  Result<bool> conversed = Converse();
+  if (!conversed.ok()) return conversed;
   Result<bool> left = Leave();
   if (!left.ok()) return left;
   Result<bool> stepped = executor_.Step();
   if (!stepped.ok()) return stepped;
-  Result<bool> conversed = Converse();
-  if (!conversed.ok()) return conversed;
   return *offered || *agreed || *left || *stepped || *conversed;
+}
+
+void EpochLoop::Tune() {
+  road_->SetLimits(tuner_->limits());
+  if (!tuner_->finished()) return;
+  tuner_->Stop();
+  Watch(nullptr);
+  tuner_.reset();
+}
+
+void EpochLoop::Watch(Autotuner* tuner) {
+  negotiator_.Watch(tuner);
+  executor_.Watch(tuner);
 }
 
 Result<bool> EpochLoop::Converse() {
@@ -161,6 +189,7 @@ void EpochLoop::End(const Status& why) {
       why.ok() ? Status(StatusCode::kShutDown, parts_->topology.Describe(parts_->topology.rank) +
                                                    " shut rueda down with work in flight.")
                : why;
+  if (tuner_ != nullptr && why.ok()) tuner_->Stop();
   table_->Close(answer);
   executor_.Abort(answer);
   // Peers hear why before any connection closes, so that nobody blames this rank for another's
@@ -175,6 +204,9 @@ void EpochLoop::End(const Status& why) {
   if (!why.ok() && parts_->membership != nullptr) WaitUntilPeersAreGone();
   road_.reset();  // its channels lie in memory that Stop unmaps
   table_->CompleteAll(answer);
+  // With its thread, if it has one.
+  std::erase_if(listeners_,
+                [](const auto& listener) { return listener->topic() == AsideTopic::kStall; });
 }
 
 void EpochLoop::WaitUntilPeersAreGone() {

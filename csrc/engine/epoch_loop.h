@@ -13,6 +13,7 @@
 #include "engine/engine_parts.h"
 #include "engine/executor.h"
 #include "engine/negotiator.h"
+#include "engine/stall_inspector.h"
 #include "engine/submission_table.h"
 
 namespace rueda::engine {
@@ -38,6 +39,8 @@ class EpochLoop {
   TimePoint NextDeadline() const;
 
   Result<bool> Converse();
+  void Tune();
+  void Watch(Autotuner* tuner);
   Result<bool> Leave();
   bool ReadyToLeave();
   bool HasLeft() const;
@@ -52,6 +55,7 @@ class EpochLoop {
   std::unique_ptr<ControlRoad> road_;
   Executor executor_;
   Negotiator negotiator_;
+  std::unique_ptr<Autotuner> tuner_;  // while it searches, on rank 0
   std::vector<std::unique_ptr<AsideListener>> listeners_;
   bool leave_offered_ = false;
   bool gave_up_leaving_ = false;  // nobody acknowledged in time, or nobody is there to do it

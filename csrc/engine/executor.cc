@@ -79,30 +79,45 @@ Result<bool> Executor::StepLane(Lane& lane) {
   Result<backends::Progress> progress = lane.run->Step();
   if (!progress.ok()) return progress.status();
   if (*progress == backends::Progress::kDone) Finish(lane, Status::Ok());
-  if (*progress != backends::Progress::kWaiting) return true;
-  RUEDA_RETURN_IF_ERROR(CheckDeadline(lane));
+  if (*progress != backends::Progress::kWaiting) return lane.moved = true;
+  const TimePoint now = clock_->Now();
+  if (std::exchange(lane.moved, false)) lane.quiet_since = now;
+  RUEDA_RETURN_IF_ERROR(CheckDeadline(lane, now));
   return false;
 }
 
 Status Executor::Begin(Lane& lane) {
-  const Item& next = lane.items.front();
+  Item& next = lane.items.front();
+  // Before the backend's other threads may touch it.
+  lane.begun = clock_->Now();
+  next.job.number = ++next.road->buckets;
+  if (table_->tracer().on()) {
+    table_->tracer().Began(next.job, lane.begun.time_since_epoch().count());
+  }
   Result<backends::Run*> run = next.road->backend->Begin(next.job.planned.bucket, next.job.buffers);
   if (!run.ok()) return run.status();
   lane.run = *run;
-  lane.deadline = clock_->Now() + next.run_timeout;
+  lane.quiet_since = lane.begun;
+  lane.moved = false;
+  lane.deadline = lane.begun + next.run_timeout;
   return Status::Ok();
 }
 
-Status Executor::CheckDeadline(const Lane& lane) const {
-  if (clock_->Now() < lane.deadline) return Status::Ok();
+std::vector<int> Executor::WaitsFor(const Lane& lane) const {
+  std::vector<int> ranks;
+  for (const int member : lane.run->WaitsFor()) {
+    ranks.push_back(lane.items.front().road->ranks[static_cast<size_t>(member)]);
+  }
+  return ranks;
+}
+
+Status Executor::CheckDeadline(const Lane& lane, TimePoint now) const {
+  if (now < lane.deadline) return Status::Ok();
   const Item& running = lane.items.front();
   std::string text = running.job.description + " ran longer than " +
                      FormatSeconds(std::chrono::duration<double>(running.run_timeout).count()) +
                      " s (RUEDA_TIMEOUT_SECONDS)";
-  std::vector<int> missing;
-  for (const int member : lane.run->WaitsFor()) {
-    missing.push_back(running.road->ranks[static_cast<size_t>(member)]);
-  }
+  const std::vector<int> missing = WaitsFor(lane);
   for (size_t i = 0; i < missing.size(); ++i) {
     text += (i == 0 ? "; still waiting for " : ", ") + topology_->Describe(missing[i]);
   }
@@ -115,14 +130,24 @@ Status Executor::CheckDeadline(const Lane& lane) const {
 void Executor::Finish(Lane& lane, const Status& status) {
   lane.run = nullptr;
   lane.deadline = kNever;
+  lane.quiet_since = kNever;
   const Item done = std::move(lane.items.front());
   lane.items.pop_front();
+  if (done.job.number != 0 && table_->tracer().on()) {
+    table_->tracer().Ended(done.job, lane.begun.time_since_epoch().count(), status);
+  }
   // A work that lost a part is not saved by its other parts.
   if (!status.ok()) {
     for (Work* work : done.job.touches) work->failure = status;
   }
+  if (!done.job.completes.empty() && done.ends_set == 0) {
+    last_run_.request = done.job.completes.back()->submission.request;
+    last_run_.at = clock_->Now();
+    last_run_.completed += static_cast<int64_t>(done.job.completes.size());
+  }
   for (Work* work : done.job.completes) {
     const Status answer = work->failure;  // outlives the work
+    if (tuner_ != nullptr) tuner_->Completed(*work->submission.request);
     table_->Complete(work, answer);
   }
 }
@@ -138,7 +163,28 @@ TimePoint Executor::deadline() const {
   return first;
 }
 
+TimePoint Executor::quiet_since() const {
+  TimePoint first = kNever;
+  for (const auto& [set, lane] : lanes_) first = std::min(first, lane.quiet_since);
+  return first;
+}
+
+std::vector<Executor::RunView> Executor::Runs() const {
+  std::vector<RunView> runs;
+  for (const auto& [set, lane] : lanes_) {
+    if (lane.run == nullptr) continue;
+    const Item& front = lane.items.front();
+    runs.push_back(
+        {front.job.description, lane.begun, lane.quiet_since, &front.road->ranks, WaitsFor(lane)});
+  }
+  return runs;
+}
+
 void Executor::Abort(const Status& why) {
+  for (const auto& [set, lane] : lanes_) {
+    if (lane.run == nullptr || !table_->tracer().on()) continue;
+    table_->tracer().Ended(lane.items.front().job, lane.begun.time_since_epoch().count(), why);
+  }
   for (auto& [set, road] : roads_) {
     if (road.backend != nullptr) road.backend->Abort(why);
   }

@@ -122,8 +122,8 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
   EngineParts parts;
   parts.topology = topology;
   parts.coordinator = CoordinatorOptionsOf(config);
-  parts.linger = std::chrono::microseconds(config.linger_us);
   parts.log = std::move(log);
+  PrepareAutotune(config, &parts);
   parts.mappings = std::move(mappings);
 
   const HostView view(topology, parts.mappings);
@@ -157,6 +157,7 @@ Result<std::unique_ptr<Engine>> StartHostJob(const Topology& topology, const Con
   auto parts = ComposeHostJob(topology, config, std::move(*mappings), std::move(links.pidfds),
                               std::move(links.streams), std::move(log));
   if (!parts.ok()) return parts.status();
+  parts->hooks = std::move(links.hooks);
   parts->abandon_in_forked_child.push_back(std::move(isolate));
   return Engine::Start(std::move(*parts));
 }

@@ -25,10 +25,23 @@ control::CoordinatorOptions CoordinatorOptionsOf(const Config& config) {
   control::CoordinatorOptions options;
   options.limits.bucket_bytes = config.fusion_threshold;
   options.limits.run_timeout = Seconds(config.timeout_seconds);
+  options.limits.linger = std::chrono::microseconds(config.linger_us);
   options.cache_capacity = static_cast<size_t>(config.cache_capacity);
   options.stall_warning = Seconds(config.stall_check_time_seconds);
   options.stall_shutdown = Seconds(config.stall_shutdown_time_seconds);
   return options;
+}
+
+void PrepareAutotune(const Config& config, EngineParts* parts) {
+  if (config.autotune == 0 || parts->topology.rank != 0) return;
+  const AutotunerOptions options = AutotunerOptionsOf(config);
+  if (options.search.search.tune_bucket_bytes || options.search.search.tune_linger) {
+    parts->autotune = options;
+    return;
+  }
+  parts->log(LogLevel::kInfo,
+             "RUEDA_AUTOTUNE has nothing to search: RUEDA_FUSION_THRESHOLD and RUEDA_LINGER_US are "
+             "both set, and what is set stays.");
 }
 
 Result<Sockets> AdoptSockets(std::vector<transport::UniqueFd> sockets) {
@@ -68,7 +81,7 @@ JobLinks TakeOver(const std::vector<int>& arenas, const std::vector<int>& pidfds
   const auto owned = [](const std::vector<int>& descriptors) {
     return std::vector<transport::UniqueFd>(descriptors.begin(), descriptors.end());
   };
-  return {owned(arenas), owned(pidfds), owned(streams), owned(control)};
+  return {owned(arenas), owned(pidfds), owned(streams), owned(control), {}};
 }
 
 Result<transport::UniqueFd> CreateArena(const Config& config, int size) {

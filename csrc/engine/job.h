@@ -24,6 +24,7 @@ struct JobLinks {
   std::vector<transport::UniqueFd> pidfds;   // invalid at the own rank
   std::vector<transport::UniqueFd> streams;  // to each peer, for backends that use sockets
   std::vector<transport::UniqueFd> control;  // between rank 0 and each other rank
+  Hooks hooks;
 };
 
 // Takes descriptors over as they come from Python: -1 where there is none.
@@ -39,6 +40,8 @@ Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config&
 
 // What both kinds of job need.
 control::CoordinatorOptions CoordinatorOptionsOf(const Config& config);
+// On rank 0, if RUEDA_AUTOTUNE asks for it; topology and log are set already.
+void PrepareAutotune(const Config& config, EngineParts* parts);
 struct Sockets {
   std::vector<std::unique_ptr<transport::Channel>> channels;  // null where there was none
   // For a forked child: closes its copies, so that peers notice when this process ends.

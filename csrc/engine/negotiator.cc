@@ -25,7 +25,7 @@ Result<bool> Negotiator::Offer() {
   if (!ReadyToOffer()) return false;
   // Cleared before looking once more, so that no wish for haste is lost.
   table_->CalmDown();
-  table_->TakeNew(&collected_);
+  TakeNew();
   const std::vector<Work*> offered = std::exchange(collected_, {});
   if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered));
   if (road_->closed()) table_->CompleteUnagreed(*road_->closed());
@@ -33,8 +33,22 @@ Result<bool> Negotiator::Offer() {
 }
 
 void Negotiator::Collect() {
-  if (collected_.empty()) linger_until_ = parts_->clock->Now() + parts_->linger;
+  if (collected_.empty()) linger_until_ = parts_->clock->Now() + linger_;
+  TakeNew();
+}
+
+void Negotiator::TakeNew() {
+  const size_t before = collected_.size();
   table_->TakeNew(&collected_);
+  if (tuner_ == nullptr) return;
+  for (size_t i = before; i < collected_.size(); ++i) {
+    tuner_->Submitted(*collected_[i]->submission.request);
+  }
+}
+
+void Negotiator::Refuse(Work* work, const Status& error) {
+  if (tuner_ != nullptr) tuner_->Completed(*work->submission.request);
+  table_->Complete(work, error);
 }
 
 bool Negotiator::ReadyToOffer() const {
@@ -43,6 +57,7 @@ bool Negotiator::ReadyToOffer() const {
 }
 
 Status Negotiator::OfferInBatches(const std::vector<Work*>& offered) {
+  if (table_->tracer().on()) table_->tracer().Offered(offered);
   control::Batch batch;
   size_t bytes = 0;
   for (Work* work : offered) {
@@ -93,6 +108,9 @@ Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
 }
 
 Status Negotiator::Take(const control::Frame& frame) {
+  frame_ = frame.number;
+  linger_ = frame.limits.linger;
+  if (table_->tracer().on()) table_->tracer().TookFrame(frame);
   Taken taken;
   for (const control::Response& response : frame.responses) {
     RUEDA_RETURN_IF_ERROR(TakeResponse(response, frame.number, &taken));
@@ -151,15 +169,17 @@ Status Negotiator::TakeResponse(const control::Response& response, uint64_t fram
     slots_.Learn(work->submission.request, response);
   }
   if (!response.error.ok()) {
-    table_->Complete(work, response.error);
+    Refuse(work, response.error);
     return Status::Ok();
   }
+  if (table_->tracer().on()) table_->tracer().Agreed(work, response);
   return TakeAgreed(*agreed, work, taken);
 }
 
 Status Negotiator::TakeAgreed(const control::Response& response, Work* work, Taken* taken) {
   const control::Request& request = *work->submission.request;
   work->agreed = true;
+  table_->tracer().CountAgreed();
   work->number = response.number;
   if (request.kind == OpKind::kAddProcessSet) return AddSet(response, work);
   if (request.kind == OpKind::kRemoveProcessSet) {
@@ -239,6 +259,7 @@ void Negotiator::Enqueue(const control::PlannedBucket& planned, const Round& rou
                          const control::Limits& limits) {
   BucketJob job;
   job.planned = planned;
+  job.frame = frame_;
   job.buffers = BuffersOf(planned, round);
   const auto add = [&](size_t index, std::vector<Work*>* works) {
     if (round.works[index] != nullptr) works->push_back(round.works[index]);

@@ -20,7 +20,14 @@ class Negotiator {
  public:
   Negotiator(const EngineParts* parts, SubmissionTable* table, ControlRoad* road,
              Executor* executor)
-      : parts_(parts), table_(table), road_(road), executor_(executor) {}
+      : parts_(parts),
+        table_(table),
+        road_(road),
+        executor_(executor),
+        linger_(parts->coordinator.limits.linger) {}
+
+  // Tells the tuner of what is submitted, and of what ends without a bucket; null: nobody.
+  void Watch(Autotuner* tuner) { tuner_ = tuner; }
 
   // Takes new submissions in and offers what is due: at once when somebody waits, else after they
   // had time to find company. True if anything was offered.
@@ -52,6 +59,8 @@ class Negotiator {
   };
 
   void Collect();
+  void TakeNew();
+  void Refuse(Work* work, const Status& error);
   bool ReadyToOffer() const;
   Status OfferInBatches(const std::vector<Work*>& offered);
 
@@ -74,7 +83,10 @@ class Negotiator {
   control::SlotTable slots_;
   std::vector<Work*> offered_by_slot_;
   std::vector<Work*> collected_;  // taken from the table, not offered yet
+  uint64_t frame_ = 0;            // the number of the one that is taken in, or was last
+  Duration linger_;               // as the last frame says
   TimePoint linger_until_ = kNever;
+  Autotuner* tuner_ = nullptr;
   bool closing_ = false;
   bool leave_acknowledged_ = false;
 };

@@ -16,8 +16,9 @@ Result<std::unique_ptr<Engine>> StartSocketJob(const Topology& topology, const C
   EngineParts parts;
   parts.topology = topology;
   parts.coordinator = CoordinatorOptionsOf(config);
-  parts.linger = std::chrono::microseconds(config.linger_us);
   parts.log = std::move(log);
+  parts.hooks = std::move(links.hooks);
+  PrepareAutotune(config, &parts);
   auto parker = transport::PollParker::Create();
   if (!parker.ok()) return parker.status();
   Result<Sockets> control = AdoptSockets(std::move(links.control));

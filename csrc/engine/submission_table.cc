@@ -6,6 +6,8 @@
 #include <numeric>
 #include <utility>
 
+#include "control/words.h"
+
 namespace rueda::engine {
 
 namespace {
@@ -69,6 +71,7 @@ Status SubmissionTable::CheckNotRemoving(uint32_t process_set) const {
 }
 
 Result<TicketPtr> SubmissionTable::Add(Submission submission) {
+  const int64_t submitted = tracer_.on() ? tracer_.Now() : 0;
   std::lock_guard lock(mutex_);
   if (!closed_.ok()) return closed_;
   const control::Request& request = *submission.request;
@@ -87,6 +90,7 @@ Result<TicketPtr> SubmissionTable::Add(Submission submission) {
     removing_.push_back(static_cast<uint32_t>(request.parts.front()));
   }
   work->submission = std::move(submission);
+  if (submitted != 0) tracer_.Submitted(work, submitted);
   added_.push_back(work);
   has_new_.store(true, std::memory_order_release);
   if (urgent) Hurry();
@@ -107,6 +111,8 @@ Work* SubmissionTable::Find(control::OfferKeyView key) {
 }
 
 void SubmissionTable::Complete(Work* work, const Status& status) {
+  if (tracer_.on()) tracer_.Completed(*work, status);
+  tracer_.CountEnded(*work);
   std::unique_ptr<Work> done;
   {
     std::lock_guard lock(mutex_);
@@ -124,6 +130,16 @@ void SubmissionTable::Complete(Work* work, const Status& status) {
   const int64_t number = done->number;
   done.reset();
   ticket->Complete(status, std::move(results), number);
+}
+
+SubmissionTable::Glance SubmissionTable::SomeInFlight(size_t most) {
+  std::lock_guard lock(mutex_);
+  Glance glance{in_flight_.size(), {}};
+  for (const auto& [key, work] : in_flight_) {
+    if (glance.some.size() == most) break;
+    glance.some.push_back(control::Subject(work->submission.request->kind, key.name));
+  }
+  return glance;
 }
 
 void SubmissionTable::Close(const Status& why) {
@@ -163,6 +179,8 @@ void SubmissionTable::CompleteEach(InFlight* works, const Status& why) {
     const std::string stop = why.message().ends_with('.') ? " " : ". ";
     Status status(why.code(), why.message() + stop + "This ended " + kind + " '" + key.name + "'.");
     status.Blame(why.blamed_rank());
+    if (tracer_.on()) tracer_.Completed(*work, status);
+    tracer_.CountEnded(*work);
     work.reset();
     ticket->Complete(std::move(status));
   }

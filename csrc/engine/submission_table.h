@@ -12,6 +12,7 @@
 #include "control/offer_key.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
+#include "engine/tracer.h"
 
 namespace rueda::engine {
 
@@ -30,6 +31,7 @@ struct Work {
   Status failure;                    // of a bucket that held a part of it
   std::vector<OwnedResult> results;  // by tensor, for operations whose results the engine allocates
   int64_t number = 0;                // what Ticket::number will say
+  WorkTimes times;                   // for a timeline
 
   // Memory for what this rank gets of the tensor, owned by the result.
   TensorView AllocateResult(size_t tensor, const Bucket& bucket, const control::Response& response,
@@ -38,6 +40,8 @@ struct Work {
 
 class SubmissionTable {
  public:
+  explicit SubmissionTable(Tracer tracer = {}) : tracer_(std::move(tracer)) {}
+
   // Any thread. kDuplicateName, or the reason given to Close.
   Result<TicketPtr> Add(Submission submission);
 
@@ -57,6 +61,14 @@ class SubmissionTable {
   // Engine thread. Completes one work and forgets it.
   void Complete(Work* work, const Status& status);
 
+  // How many works are in flight, and what the first few that come to hand are: "allreduce 'x'".
+  // Any thread.
+  struct Glance {
+    size_t count = 0;
+    std::vector<std::string> some;
+  };
+  Glance SomeInFlight(size_t most);
+
   // Engine thread. Completes everything that no frame has named yet.
   void CompleteUnagreed(const Status& why);
 
@@ -65,6 +77,9 @@ class SubmissionTable {
   // Engine thread, or after it ended: completes everything left with `why`.
   void CompleteAll(const Status& why);
 
+  // What all stages that works go through tell the timeline. Engine thread.
+  Tracer& tracer() { return tracer_; }
+
  private:
   using InFlight = std::unordered_map<control::OfferKey, std::unique_ptr<Work>,
                                       control::OfferKeyHash, control::OfferKeyEqual>;
@@ -72,8 +87,9 @@ class SubmissionTable {
     return {request.process_set, request.name};
   }
   Status CheckNotRemoving(uint32_t process_set) const;
-  static void CompleteEach(InFlight* works, const Status& why);
+  void CompleteEach(InFlight* works, const Status& why);
 
+  Tracer tracer_;
   std::mutex mutex_;
   InFlight in_flight_;        // guarded by mutex_
   std::vector<Work*> added_;  // guarded by mutex_

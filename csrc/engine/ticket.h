@@ -13,6 +13,7 @@
 
 #include "core/clock.h"
 #include "core/status.h"
+#include "engine/wait_tracer.h"
 
 namespace rueda::engine {
 
@@ -44,16 +45,22 @@ class Ticket {
   // `slice` after it went to sleep, so that a caller can look for Ctrl-C; zero: only when done.
   Wake Wait(Duration slice = Duration::zero());
 
+  // Waits are recorded from here on; before anybody else has the ticket.
+  void Trace(WaitTracer tracer) { tracer_ = std::move(tracer); }
+
   // Engine only, once.
   void Complete(Status status, std::vector<OwnedResult> results = {}, int64_t number = 0);
 
  private:
+  Wake Sleep(Duration slice);
+
   static constexpr uint32_t kPending = 0, kPendingWithSleepers = 1, kDone = 2;
 
   std::atomic<uint32_t> state_{kPending};
   Status status_;                     // written before state_ becomes kDone
   std::vector<OwnedResult> results_;  // likewise
   int64_t number_ = 0;                // likewise
+  WaitTracer tracer_;                 // off, unless there was a timeline at Submit
 };
 
 using TicketPtr = std::shared_ptr<Ticket>;

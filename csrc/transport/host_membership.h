@@ -24,6 +24,7 @@ class HostMembership final : public Membership {
   void AnnounceLeft() override;
   void AnnounceFailure(const Status& why) override;
   bool EveryoneGone() const override;
+  int64_t LocalPid(int rank) const override { return watch_->LocalPid(rank); }
   void AbandonInForkedChild() override { watch_->AbandonInForkedChild(); }
 
   // The process of `rank` ended. Any thread.

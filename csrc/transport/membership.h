@@ -1,6 +1,8 @@
 // Membership: who of the epoch's members is still there, and how this rank tells them its own end.
 #pragma once
 
+#include <cstdint>
+
 #include "core/clock.h"
 #include "core/status.h"
 
@@ -22,6 +24,12 @@ class Membership {
 
   // True when no living peer can touch this rank's memory any more.
   virtual bool EveryoneGone() const = 0;
+
+  // The process of `rank` as this process numbers it: 0 if that is not known, -1 if it has ended.
+  virtual int64_t LocalPid(int rank) const {
+    static_cast<void>(rank);
+    return 0;
+  }
 
   // In a forked child, where no thread but the caller exists: closes descriptors, touches nothing
   // else.

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "transport/process_state.h"
 #include "transport/thread_setup.h"
 
 namespace rueda::transport {
@@ -25,6 +26,11 @@ PeerWatch::~PeerWatch() {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(stop_.get(), &one, sizeof one);
   thread_.join();
+}
+
+int64_t PeerWatch::LocalPid(int rank) const {
+  const auto index = static_cast<size_t>(rank);
+  return index < pidfds_.size() && pidfds_[index].valid() ? PidOf(pidfds_[index].get()) : 0;
 }
 
 void PeerWatch::AbandonInForkedChild() {

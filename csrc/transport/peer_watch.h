@@ -5,6 +5,7 @@
 // open as long as a forked child (a DataLoader worker) holds a copy.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -25,6 +26,10 @@ class PeerWatch {
   ~PeerWatch();
   PeerWatch(const PeerWatch&) = delete;
   PeerWatch& operator=(const PeerWatch&) = delete;
+
+  // The process of `rank` as this process numbers it: 0 if it is not watched, -1 if it has ended.
+  // Any thread.
+  int64_t LocalPid(int rank) const;
 
   // In a forked child, where the thread does not exist: only closes the descriptors.
   void AbandonInForkedChild();

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rueda import elastic
     from rueda._allgather import allgather, allgather_async
     from rueda._allreduce import (
         allreduce,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from rueda._send_receive import recv, recv_async, send, send_async
     from rueda._sparse_allreduce import sparse_allreduce_async
     from rueda._state_sync import broadcast_optimizer_state, broadcast_parameters
+    from rueda._timeline import start_timeline, stop_timeline
     from rueda._version import __version__
     from rueda.compression import Compression
     from rueda.exceptions import HorovodInternalError, RuedaError
@@ -107,6 +109,7 @@ _HOMES = {
     "_send_receive": "recv recv_async send send_async",
     "_sparse_allreduce": "sparse_allreduce_async",
     "_state_sync": "broadcast_optimizer_state broadcast_parameters",
+    "_timeline": "start_timeline stop_timeline",
     "_version": "__version__",
     "compression": "Compression",
     "exceptions": "HorovodInternalError RuedaError",
@@ -117,6 +120,7 @@ _HOMES = {
     ),
     "sync_batch_norm": "SyncBatchNorm",
 }
+_MODULES = {"elastic"}  # reached as attributes without an import of their own
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
@@ -157,6 +161,7 @@ __all__ = [
     "cross_size",
     "cuda_built",
     "ddl_built",
+    "elastic",
     "gather",
     "gather_async",
     "global_process_set",
@@ -198,11 +203,15 @@ __all__ = [
     "shutdown",
     "size",
     "sparse_allreduce_async",
+    "start_timeline",
+    "stop_timeline",
     "synchronize",
 ]
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"rueda.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'rueda' has no attribute {name!r}")
@@ -212,4 +221,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_HOME_OF))
+    return sorted(set(globals()) | set(_HOME_OF) | _MODULES)

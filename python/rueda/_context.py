@@ -7,21 +7,25 @@ import os
 import socket
 import sys
 import threading
+import weakref
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rueda import _core, _failure_report
+from rueda import _stall as _stall  # noqa: PLC0414 - the engine asks it, and nobody else
+from rueda._autotune_result import with_result
 from rueda._environment import environment
-from rueda._rendezvous import Meeting, meet
+from rueda._rendezvous import Meeting, Peer, meet
 from rueda._secret import SecretKeeper
 from rueda._version import __version__
 from rueda._world import World, detect_world
-from rueda.exceptions import HorovodInternalError
+from rueda.exceptions import HorovodInternalError, NotInitializedError
 
 if TYPE_CHECKING:
     from rueda import _torch
+    from rueda._gradient_reduction import GradientReduction
     from rueda.process_sets import ProcessSet
 
 _NOT_INITIALISED = "[R102] rueda is not initialised: call rueda.init() first"
@@ -41,6 +45,10 @@ class Job:
     process_sets: dict[int, list[ProcessSet]]
     dynamic_process_sets: bool  # whether they may come and go after init
     is_homogeneous: bool  # whether all hosts have as many ranks
+    epoch: int  # another one for each job of this process, the same on all ranks
+    roster: tuple[Peer, ...]  # the ranks in order
+    # Whose hooks are to go with the job.
+    reductions: weakref.WeakSet[GradientReduction] = field(default_factory=weakref.WeakSet)
 
 
 class _Process:
@@ -84,8 +92,10 @@ def init(
         if _abandoned:
             raise _forked()
         env = environment()
-        config, warnings = _core.parse_config(env)
         world = detect_world(env, socket.gethostname())
+        # Only rank 0's limits count, so only rank 0 needs the file.
+        tuned = with_result(env) if world.rank == 0 else env
+        config, warnings = _core.parse_config(tuned)
         _check_communicator(world, comm)
         _failure_report.install(world, env)
         if world.rank == 0:
@@ -118,9 +128,11 @@ def _start(
     config: _core.Config,
     env: dict[str, str],
     process_sets: Sequence[ProcessSet] | str | None,
+    watched: Mapping[Peer, int] | None = None,
 ) -> Job:
     # Here, so that a missing or foreign PyTorch is said before anybody waits for this rank.
     from rueda._process_set_setup import checked_sets, register_all  # noqa: PLC0415
+    from rueda._timeline import start_configured  # noqa: PLC0415
     from rueda._torch_module import native  # noqa: PLC0415
     from rueda.process_sets import global_process_set  # noqa: PLC0415
 
@@ -129,7 +141,7 @@ def _start(
     facts = {f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED}
     facts["RUEDA_DYNAMIC_PROCESS_SETS"] = str(int(is_dynamic))
     facts["the number of sets in init(process_sets=...)"] = str(len(sets))
-    meeting = _meet(world, config, env, facts)
+    meeting = _meet(world, config, env, facts, watched)
     engine = _start_engine(world, config, meeting)
     job = Job(
         world=world,
@@ -139,18 +151,27 @@ def _start(
         process_sets={0: [global_process_set]},
         dynamic_process_sets=is_dynamic,
         is_homogeneous=len(set(Counter(peer.host for peer in meeting.roster).values())) == 1,
+        epoch=meeting.epoch,
+        roster=meeting.roster,
     )
+    doing = "start its timeline"
     try:
+        start_configured(job)
+        doing = "register its process sets"
         if sets:
             register_all(job, sets)
     except BaseException:
-        _end(job, "it could not register its process sets")
+        _end(job, f"it could not {doing}")
         raise
     return job
 
 
 def _meet(
-    world: World, config: _core.Config, env: dict[str, str], facts: dict[str, str]
+    world: World,
+    config: _core.Config,
+    env: dict[str, str],
+    facts: dict[str, str],
+    watched: Mapping[Peer, int] | None = None,
 ) -> Meeting:
     arena_fd = _core.create_arena(config, world.size)
     try:
@@ -163,6 +184,7 @@ def _meet(
             rendezvous=config.rendezvous or None,
             epoch=_process.meetings + 1,
             deadline_seconds=config.start_timeout_seconds,
+            watched=watched,
         )
     finally:
         os.close(arena_fd)
@@ -193,9 +215,18 @@ def shutdown() -> None:
     """Leave the job; the other ranks' collectives that would need this rank fail in words.
 
     Work in flight ends with an error. Nothing of the job is left afterwards. Calling it again, or
-    before ``init``, does nothing.
+    before ``init``, does nothing. Optimizers that are distributed follow into the next job.
     """
-    _stop("")
+    leave("")
+
+
+def leave(reason: str) -> None:
+    """Shut down, and tell ranks that still count on this one why; any thread but autograd's."""
+    with _process.lock:
+        if _process.job is not None:
+            for reduction in list(_process.job.reductions):
+                reduction.detach()
+        _stop(reason)
 
 
 def _stop(reason: str) -> None:
@@ -253,13 +284,14 @@ def job() -> Job:
     """Return the job of this process.
 
     Raises:
-        HorovodInternalError: Before ``init`` or after ``shutdown``.
+        NotInitializedError: Before ``init`` or after ``shutdown``.
+        HorovodInternalError: In a child that was forked from a rank.
     """
     current = _process.job
     if current is None:
         if _abandoned:
             raise _forked()
-        raise HorovodInternalError(_NOT_INITIALISED, "R102")
+        raise NotInitializedError(_NOT_INITIALISED, "R102")
     return current
 
 
@@ -282,14 +314,14 @@ def own_or_parents_job() -> Job:
     """Return the job of this process, or in a forked child that of its parent.
 
     Raises:
-        ValueError: Before ``init``.
+        NotInitializedError: Before ``init``.
     """
     current = _process.job
     if current is None and _abandoned:
         # A DataLoader worker may ask whose it is, to seed its random numbers.
         current = _abandoned[-1]
     if current is None:
-        raise ValueError(_NOT_INITIALISED)
+        raise NotInitializedError(_NOT_INITIALISED, "R102")
     return current
 
 

@@ -104,7 +104,19 @@ TEST_CASE("numbers are accepted up to their bounds and not beyond", "[config]") 
       CheckRefused(option, std::to_string(seconds->highest * 1.001));
       CheckRefused(option, "-0.5");
     }
+    if (const auto* number = std::get_if<NumberOption>(&value)) {
+      CHECK(Parsed(option.name, std::to_string(number->highest)).*(number->member) ==
+            number->highest);
+      CheckRefused(option, std::to_string(number->lowest - 0.001));
+      CheckRefused(option, std::to_string(number->highest + 0.001));
+    }
   }
+}
+
+TEST_CASE("what was set is known, also where it is the default", "[config]") {
+  const Config config = Parsed("RUEDA_LINGER_US", "30");
+  CHECK(config.IsGiven("RUEDA_LINGER_US"));
+  CHECK_FALSE(config.IsGiven("RUEDA_FUSION_THRESHOLD"));
 }
 
 TEST_CASE("text that is no number is refused", "[config]") {

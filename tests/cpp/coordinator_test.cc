@@ -35,6 +35,23 @@ TEST_CASE("frames carry the coordinator's limits", "[coordinator]") {
   CHECK(frame->limits == options.limits);
 }
 
+TEST_CASE("limits change from one frame to the next, and bits stay good", "[coordinator]") {
+  Coordinator coordinator(TopologyOf(1), {});
+  REQUIRE(coordinator.Absorb(0, Full({Allreduce("a")}), TimePoint{}).ok());
+  const std::optional<Frame> before = coordinator.Decide(TimePoint{});
+  REQUIRE(before);
+  CHECK(before->limits == Limits());
+  Limits limits;
+  limits.bucket_bytes = 17;
+  limits.linger = Duration(5);
+  REQUIRE(coordinator.Absorb(0, Bits({before->responses.at(0).slot}), TimePoint{}).ok());
+  coordinator.SetLimits(limits);
+  const std::optional<Frame> after = coordinator.Decide(TimePoint{});
+  REQUIRE(after);
+  CHECK(after->limits == limits);
+  CHECK(after->responses.at(0).cached);
+}
+
 TEST_CASE("cached answers come by slot, full ones in the order of completion", "[coordinator]") {
   CoordinatorJob job(2);
   job.AnswerAll(Full({Allreduce("a"), Allreduce("b"), Allreduce("c")}));

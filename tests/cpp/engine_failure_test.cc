@@ -215,10 +215,11 @@ TEST_CASE("a tensor that a rank withholds is reported, and goes on when it comes
   CHECK(Finish(job.engine(0), first) == Status());
   CHECK(Finish(job.engine(2), second) == Status());
   job.StopAll();
-  REQUIRE(lines.size() == 1);  // once
-  CHECK_THAT(lines[0], Catch::StartsWith("warning: ") && Catch::Contains("allreduce 'w'") &&
-                           Catch::Contains("rank 1 (pid 1001 on testhost)") &&
-                           !Catch::Contains("rank 2"));
+  REQUIRE(lines.size() >= 2);  // on a slow machine it may be said again
+  CHECK_THAT(lines[0],
+             Catch::StartsWith("warning: stalled for ") && Catch::Contains("allreduce 'w'") &&
+                 Catch::Contains("rank 1 (pid 1001 on testhost)") && !Catch::Contains("rank 2"));
+  CHECK_THAT(lines.back(), Catch::StartsWith("warning: resumed after "));
 }
 
 TEST_CASE("a tensor that is withheld past the limit ends the job", "[engine][failure]") {

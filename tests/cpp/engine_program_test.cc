@@ -91,6 +91,16 @@ TEST_CASE("random programs with little room: small buckets, few slots, no linger
   RunProgram(3, seed, config, 800);
 }
 
+TEST_CASE("random programs while the limits are searched", "[engine][program][autotune]") {
+  const uint64_t seed = GENERATE(21u, 22u);
+  Config config;
+  config.autotune = 1;
+  config.autotune_steps_per_sample = 1;
+  config.autotune_warmup_samples = 0;
+  config.autotune_bayes_opt_max_samples = 200;
+  RunProgram(3, seed, config, 800);
+}
+
 TEST_CASE("two jobs of one process do not know of each other", "[engine][program]") {
   const Deadline deadline("two jobs");
   ThreadJob first(2), second(3);

@@ -27,6 +27,7 @@ struct Figures {
   size_t buckets = 0;
   size_t in_place = 0;
   size_t absences = 0;
+  size_t changes = 0;  // of the limits
   std::vector<std::vector<uint8_t>> frames;
 };
 
@@ -34,6 +35,8 @@ class Simulation {
  public:
   explicit Simulation(uint64_t seed)
       : random_(seed),
+        tuner_(~seed),
+        tunes_(tuner_.Chance(50)),
         program_(ProgramWriter(random_, 1 + static_cast<int>(seed % 5)).Write()),
         coordinator_(TopologyOf(program_.size), Options()) {
     for (int rank = 0; rank < program_.size; ++rank) {
@@ -160,9 +163,21 @@ class Simulation {
     Fail(coordinator_.Absorb(static_cast<int>(rank), *batch, clock_.Now()).message());
   }
 
+  // As an autotuner does, between any two frames.
+  void ChangeLimits() {
+    Limits limits;
+    limits.bucket_bytes = tuner_.Int(0, 300);
+    limits.linger = Duration(tuner_.Int(0, 1000));
+    coordinator_.SetLimits(limits);
+    limits_ = limits;
+    ++figures_.changes;
+  }
+
   void Decide() {
+    if (tunes_ && tuner_.Chance(30)) ChangeLimits();
     const std::optional<Frame> frame = coordinator_.Decide(clock_.Now());
     if (!frame) return Fail("Decide had nothing to say although its deadline had passed");
+    if (limits_ && frame->limits != *limits_) Fail("a frame has other limits than were set");
     for (const Response& response : frame->responses) CheckOffered(response);
     figures_.frames.push_back(Encode(*frame));
     for (auto& link : down_) link.push_back(figures_.frames.back());
@@ -300,8 +315,11 @@ class Simulation {
   }
 
   Random random_;
+  Random tuner_;      // apart, so that it changes nothing else of a seed
+  const bool tunes_;  // the limits change
   const Program program_;
-  bool ample_ = true;  // slots for all names
+  bool ample_ = true;             // slots for all names
+  std::optional<Limits> limits_;  // if they did
   Coordinator coordinator_;
   ManualClock clock_;
   std::deque<SimulatedRank> ranks_;

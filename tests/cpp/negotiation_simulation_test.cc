@@ -35,9 +35,10 @@ TEST_CASE("the simulation reaches what it is meant to", "[simulation]") {
     total.buckets += figures.buckets;
     total.in_place += figures.in_place;
     total.absences += figures.absences;
+    total.changes += figures.changes;
   }
   CAPTURE(total.full_offers, total.bit_offers, total.results, total.mismatches, total.peers_left,
-          total.withdrawn, total.buckets, total.in_place, total.absences);
+          total.withdrawn, total.buckets, total.in_place, total.absences, total.changes);
   CHECK(total.bit_offers > 2000);
   CHECK(total.full_offers > 2000);
   CHECK(total.results > 5000);
@@ -47,6 +48,7 @@ TEST_CASE("the simulation reaches what it is meant to", "[simulation]") {
   CHECK(total.in_place > 100);
   CHECK(total.buckets > 2000);
   CHECK(total.absences > 500);
+  CHECK(total.changes > 300);
 }
 
 TEST_CASE("the same order of offers gives the same bytes of frames", "[simulation]") {

@@ -92,6 +92,7 @@ inline Frame RandomFrame(Random& random) {
   frame.number = random.Next();
   frame.limits.bucket_bytes = random.Int(0, int64_t{1} << 40);
   frame.limits.run_timeout = Duration(random.Int(0, int64_t{1} << 60));
+  frame.limits.linger = Duration(random.Int(0, int64_t{1} << 40));
   for (size_t i = random.Below(6); i > 0; --i) {
     if (random.Chance(30)) frame.responses.push_back(RandomAgreed(random));
     if (random.Chance(30)) frame.responses.push_back(RandomError(random));

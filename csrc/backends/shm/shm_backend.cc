@@ -54,6 +54,7 @@ class ShmBackend final : public Backend, private Run {
   }
   bool concurrent() const override { return true; }
 
+  void Observe(CopyObserver* observer) override { group_.copies = observer; }
   void Abort(const Status& why) override { aborted_->Set(why); }
 
  private:
@@ -63,7 +64,7 @@ class ShmBackend final : public Backend, private Run {
   }
   std::vector<int> WaitsFor() const override { return run_.WaitsFor(); }
 
-  const ShmGroup group_;
+  ShmGroup group_;
   StagingRing ring_;
   ShmRun run_;
   const std::shared_ptr<AbortReason> aborted_;
@@ -83,6 +84,7 @@ Result<std::unique_ptr<Backend>> ShmBackend::Split(const Subset& subset) {
                   "a process set needs memory in the arena of each of its ranks");
   }
   ShmGroup group;
+  group.copies = group_.copies;
   group.staging_bytes = SplitBytes() - kCountersBytes;
   for (size_t i = 0; i < subset.members.size(); ++i) {
     const int from = subset.members[i];

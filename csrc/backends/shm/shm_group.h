@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "backends/copy_observer.h"
 #include "transport/doorbell.h"
 
 namespace rueda::backends {
@@ -41,6 +42,7 @@ struct ShmGroup {
   // Two ranks that send to each other have memory for it from the start: where member i keeps what
   // it shares with member j alone. Null in groups that were split off.
   std::function<PairMemory(int i, int j)> pair_memory;
+  CopyObserver* copies = nullptr;  // null: nobody is told
 
   int size() const { return static_cast<int>(members.size()); }
   const ShmMember& own() const { return members[static_cast<size_t>(index)]; }

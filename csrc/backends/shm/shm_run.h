@@ -85,6 +85,7 @@ class ShmRun final : public Run {
   int64_t packed_ = 0, consumed_ = 0, finished_ = 0;    // units of this bucket, by this rank
   std::array<StagingRing::Place, kInFlight> places_{};  // by unit % kInFlight
   int64_t placed_ = 0;
+  int64_t copied_ = 0;  // bytes so far, not reset: for CopyWatch
   collectives::PieceCursor input_, output_;
   std::vector<int> present_;             // members that take part, ascending
   int present_index_ = 0;                // this rank's place among them

@@ -15,15 +15,18 @@ constexpr int64_t kCacheLine = 64;
 void ShmRun::PackUnit(int64_t unit) {
   if (!UsesStaging()) return;
   if (plan_.scheme == ShmScheme::kFromRoot && group_->index != bucket_->root) return;
+  const CopyWatch watch(group_->copies, CopyWay::kIn, &copied_);
   if (plan_.scheme == ShmScheme::kScatter) return PackPieces(unit);
   uint8_t* to = Staged(group_->index, unit);
   input_.Next(plan_.BytesOf(unit), [&](const uint8_t* from, size_t bytes) {
     std::memcpy(to, from, bytes);
     to += bytes;
+    copied_ += static_cast<int64_t>(bytes);
   });
 }
 
 void ShmRun::ConsumeUnit(int64_t unit) {
+  const CopyWatch watch(group_->copies, CopyWay::kOut, &copied_);
   switch (plan_.scheme) {
     case ShmScheme::kAlone:
       return ReduceAlone();
@@ -45,7 +48,9 @@ void ShmRun::ConsumeUnit(int64_t unit) {
 }
 
 void ShmRun::FinishUnit(int64_t unit) {
-  if (plan_.scheme == ShmScheme::kSliced && ReceivesSlices()) CopySlices(unit);
+  if (plan_.scheme != ShmScheme::kSliced || !ReceivesSlices()) return;
+  const CopyWatch watch(group_->copies, CopyWay::kOut, &copied_);
+  CopySlices(unit);
 }
 
 void ShmRun::ReduceAlone() {
@@ -100,6 +105,7 @@ void ShmRun::CopySlices(int64_t unit) {
     output_.Next(slice.size(), [&](uint8_t* to, size_t bytes) {
       std::memcpy(to, from, bytes);
       from += bytes;
+      copied_ += static_cast<int64_t>(bytes);
     });
   }
 }
@@ -111,7 +117,10 @@ void ShmRun::CopyContributions(int64_t unit) {
   for (int member = 0; member < group_->size(); ++member) {
     const int64_t contributed = bucket_->counts[static_cast<size_t>(member)] * element;
     const int64_t bytes = std::min(contributed - start, plan_.unit_bytes);
-    if (bytes > 0) std::memcpy(to + start, Staged(member, unit), static_cast<size_t>(bytes));
+    if (bytes > 0) {
+      std::memcpy(to + start, Staged(member, unit), static_cast<size_t>(bytes));
+      copied_ += bytes;
+    }
     to += contributed;
   }
 }
@@ -122,6 +131,7 @@ void ShmRun::CopyFromRoot(int64_t unit) {
     // The root's output may be its input, which has been packed already.
     std::memcpy(to, from, bytes);
     from += bytes;
+    copied_ += static_cast<int64_t>(bytes);
   });
 }
 
@@ -133,7 +143,10 @@ void ShmRun::PackPieces(int64_t unit) {
   uint8_t* to = Staged(group_->index, unit);
   for (const int64_t count : bucket_->counts) {
     const int64_t bytes = std::min(count * element - start, plan_.unit_bytes);
-    if (bytes > 0) std::memcpy(to, input + start, static_cast<size_t>(bytes));
+    if (bytes > 0) {
+      std::memcpy(to, input + start, static_cast<size_t>(bytes));
+      copied_ += bytes;
+    }
     input += count * element;
     to += plan_.unit_bytes;
   }
@@ -177,6 +190,7 @@ void ShmRun::CopyParts(int64_t unit) {
     auto* output = static_cast<uint8_t*>(buffers_->outputs.front().data);
     std::memcpy(output + part_offsets_[from] + (first - begins),
                 Staged(member, unit) + (first - start), static_cast<size_t>(bytes));
+    copied_ += bytes;
   }
 }
 

@@ -47,6 +47,14 @@ TUNING = Group(
             variable="TIMEOUT_SECONDS",
             key="library_options.gloo_timeout_seconds",
         ),
+        Option(
+            "autotune_result",
+            ("--autotune-result",),
+            "FILE",
+            "Take what an earlier job's --autotune-log-file found, without a search.",
+            variable="AUTOTUNE_RESULT",
+            key="autotune.result",
+        ),
     ),
 )
 

@@ -108,7 +108,21 @@ def translate(
             _check(f"{_THEIRS}{name}", text, variable, value, load())
             settings[variable] = value
             taken.append(f"{_THEIRS}{name} as {variable}={value}")
+    _disable_shutdown(theirs, environ, decided, settings)
     return Translation(settings, _remark(taken, idle))
+
+
+def _disable_shutdown(
+    theirs: Mapping[str, str],
+    environ: Mapping[str, str],
+    decided: Collection[str],
+    settings: dict[str, str],
+) -> None:
+    """Without its stall check Horovod gives nothing up either, whatever the limit is."""
+    shutdown = f"{PREFIX}STALL_SHUTDOWN_TIME_SECONDS"
+    is_disabled = _switch(theirs.get("STALL_CHECK_DISABLE", "0")) == "1"
+    if is_disabled and shutdown not in environ and shutdown not in decided:
+        settings[shutdown] = "0"
 
 
 def _in_order(environ: Mapping[str, str]) -> list[str]:

@@ -38,6 +38,7 @@ CONTRADICTIONS: tuple[tuple[Side, Side, str], ...] = (
         (("autotune", "no"), (option.field, None), "the search is off")
         for option in engine_options.AUTOTUNE.options[1:]
     ),
+    (("autotune", "yes"), ("autotune_result", None), "a result leaves nothing to search"),
     (("gloo", "yes"), ("mpi", "yes"), "give one of them"),
     (("gloo", "yes"), ("jsrun", "yes"), "give one of them"),
     (("mpi", "yes"), ("jsrun", "yes"), "give one of them"),

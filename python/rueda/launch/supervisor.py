@@ -154,6 +154,8 @@ class Supervisor:
     def _on_report(self, worker: Worker) -> None:
         if not worker.read_report():
             self._selector.unregister(worker.report_fd)
+        for words in worker.take_words():
+            self._console.say(words)
         # A forked child of a worker may fail without its parent.
         if worker.report is not None and worker.report.pid == worker.pid:
             self._on_failure(time.monotonic())

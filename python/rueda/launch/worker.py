@@ -18,6 +18,7 @@ from rueda.launch.crash import (
 from rueda.launch.guardian import Guardian
 from rueda.launch.lines import LineBuffer, Piece
 from rueda.launch.log_files import WorkerLogs
+from rueda.launch.notices import Notice, take_notices
 from rueda.launch.sink import Sink
 from rueda.launch.summary import Witness
 from rueda.launch.tail import Tail, read_back
@@ -107,7 +108,7 @@ class Worker:
         rank: Its rank.
         pid: Its process id, which is also that of its process group.
         pidfd: Readable once it has ended.
-        report_fd: Where it writes a crash report.
+        report_fd: Where it writes notices and a crash report.
         streams: Its outputs, as far as they come through the launcher.
         report: The crash report, once it has come.
         stopped: Whether the launcher has told it to end.
@@ -138,6 +139,7 @@ class Worker:
         self._logs = logs
         self._error_fd = error_fd
         self._report_bytes = b""
+        self._notices: list[Notice] = []
 
     def has_ended(self) -> bool:
         """Look whether the process has ended, reaped or not."""
@@ -153,9 +155,17 @@ class Worker:
         if self.stopped or self.report is not None:
             return False
         data, ended = read_available(self.report_fd)
-        self._report_bytes += data
+        notices, self._report_bytes = take_notices(self._report_bytes + data, self.rank)
+        self._notices += notices
         self.report = parse_report(self._report_bytes, self.rank)
         return not ended and self.report is None and len(self._report_bytes) < MOST_BYTES
+
+    def take_words(self) -> list[str]:
+        """Return what the launcher is to say of the notices that have come, each once."""
+        notices, self._notices = self._notices, []
+        # The streams: standard output, if it comes through here, and standard error likewise.
+        is_shown = 1 not in self._logs.only_file and self.streams[-1].sink is not None
+        return [notice.words(self.rank, is_shown=is_shown) for notice in notices]
 
     def send(self, signum: int, *, whole_group: bool) -> None:
         """Send a signal to the worker, or to it and the processes that it started."""

@@ -53,9 +53,9 @@ def test_a_rank_that_is_late_is_waited_for_and_reported(start_ranks):
 
     env = {"RUEDA_STALL_CHECK_TIME_SECONDS": "0.3", "RUEDA_TIMEOUT_SECONDS": "0.2"}
     job = start_ranks(2, main, env=env)
-    job.wait_for_output(0, "which did not offer it")
+    job.wait_for_output(0, "allreduce 'late' waits for rank 1")
     text = job.output(0)
-    assert "[rueda, rank 0] warning: allreduce 'late' has waited" in text
+    assert "[rueda, rank 0] warning: stalled for " in text
     assert f"rank 1 (pid {job.pids[1]} on {os.uname().nodename})" in text
     job.tell(1, "go")
     assert job.results() == [2.0, 2.0]
@@ -76,6 +76,7 @@ def test_the_stall_limit_ends_the_job_on_all_ranks(start_ranks):
         texts.append(str(ended.error))
     assert texts[0] == texts[1]
     assert "'late'" in texts[0]
+    assert "Rank 1 is in _receive (" in texts[0]
     job.tell(1, "go")
     assert job.ended(1).error.code == "R304"
 

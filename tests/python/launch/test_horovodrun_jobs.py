@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,19 @@ def test_a_hostfile_of_this_host_starts_a_job(
     hosts.write_text("localhost slots=2\n")
     result = run("-hostfile", hosts, script("print('up')"))
     assert (result.code, sorted(result.out.splitlines())) == (0, ["[0] up", "[1] up"])
+
+
+def test_the_timelines_options_give_a_trace(
+    run: Callable, script: Callable, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.json"
+    program = "import torch, rueda as hvd; hvd.init(); hvd.allreduce(torch.ones(3), name='x')"
+    words = ["-np", 2, "--timeline-filename", trace, "--timeline-mark-cycles"]
+    result = run(*words, script(program))
+    assert result.code == 0, result.err
+    events = json.loads(trace.read_text())
+    assert {event["pid"] for event in events if event["name"] == "allreduce x"} == {1, 2}
+    assert any(event["ph"] == "i" for event in events)
 
 
 def test_the_output_folder_is_laid_out_as_horovods(

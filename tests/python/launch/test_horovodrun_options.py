@@ -69,6 +69,7 @@ def complaint(*argv: str, engine: Callable[[], Engine] = lambda: EVERYTHING) -> 
             ("--autotune-gaussian-process-noise", ".5"),
             {"AUTOTUNE_GAUSSIAN_PROCESS_NOISE": ".5"},
         ),
+        (("--autotune-result", "a.csv"), {"AUTOTUNE_RESULT": "a.csv"}),
     ],
 )
 def test_options_set_the_engines_variables(
@@ -98,11 +99,24 @@ def test_what_the_engine_does_not_know_is_refused_and_may_be_switched_off() -> N
     assert read("--no-autotune", "--no-timeline-mark-cycles", "x", engine=lambda: NOTHING)
 
 
+def test_the_engine_knows_what_autotune_needs() -> None:
+    words = ["--autotune", "--autotune-log-file", "f", "--autotune-warmup-samples", "1"]
+    words += ["--autotune-bayes-opt-max-samples", "5", "--autotune-gaussian-process-noise", "0.1"]
+    assert read(*words, "x", engine=load_engine).settings == {
+        "RUEDA_AUTOTUNE": "1",
+        "RUEDA_AUTOTUNE_LOG": "f",
+        "RUEDA_AUTOTUNE_WARMUP_SAMPLES": "1",
+        "RUEDA_AUTOTUNE_BAYES_OPT_MAX_SAMPLES": "5",
+        "RUEDA_AUTOTUNE_GAUSSIAN_PROCESS_NOISE": "0.1",
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "hints"),
     [
         (("--cache-capacity", "99999999"), ("--cache-capacity 99999999", "0 to 65536")),
         (("--log-level", "loud"), ("--log-level loud", "warning")),
+        (("--autotune-steps-per-sample", "0"), ("1 to 10000",)),
         (("--start-timeout", "0"), ("--start-timeout 0", "seconds")),
     ],
 )
@@ -124,6 +138,7 @@ def test_ranges_are_the_engines_own(words: tuple[str, ...], hints: tuple[str, ..
         (("--stall-check=yes",), ("--stall-check is a switch",)),
         (("--stall-check", "--no-stall-check"), ("--stall-check and --no-stall-check",)),
         (("--autotune", "--no-autotune"), ("--autotune and --no-autotune",)),
+        (("--autotune", "--autotune-result", "f"), ("--autotune-result f", "contradict")),
         (
             ("--no-stall-check", "--stall-check-warning-time-seconds", "3"),
             ("--no-stall-check", "--stall-check-warning-time-seconds 3", "contradict"),

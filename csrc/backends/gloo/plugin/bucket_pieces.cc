@@ -21,14 +21,22 @@ Status CheckBytes(std::string_view what, std::span<const TensorView> pieces, int
 }
 
 Status CopyToRow(const PeerLinks& links, std::span<const TensorView> pieces, uint8_t* row) {
-  return ForEachChunk(links, pieces, [row](const uint8_t* at, int64_t offset, int64_t bytes) {
-    if (row + offset != at) std::memcpy(row + offset, at, static_cast<size_t>(bytes));
+  int64_t copied = 0;
+  const CopyWatch watch(links.copies(), CopyWay::kIn, &copied);
+  return ForEachChunk(links, pieces, [&](const uint8_t* at, int64_t offset, int64_t bytes) {
+    if (row + offset == at) return;
+    std::memcpy(row + offset, at, static_cast<size_t>(bytes));
+    copied += bytes;
   });
 }
 
 Status CopyFromRow(const PeerLinks& links, const uint8_t* row, std::span<const TensorView> pieces) {
-  return ForEachChunk(links, pieces, [row](uint8_t* at, int64_t offset, int64_t bytes) {
-    if (row + offset != at) std::memcpy(at, row + offset, static_cast<size_t>(bytes));
+  int64_t copied = 0;
+  const CopyWatch watch(links.copies(), CopyWay::kOut, &copied);
+  return ForEachChunk(links, pieces, [&](uint8_t* at, int64_t offset, int64_t bytes) {
+    if (row + offset == at) return;
+    std::memcpy(at, row + offset, static_cast<size_t>(bytes));
+    copied += bytes;
   });
 }
 

@@ -31,6 +31,7 @@ class GlooBackend final : public Backend {
   // kInvalidArgument if the members are no process set that this rank belongs to.
   Result<std::unique_ptr<Backend>> Split(const Subset& subset) override;
   void Abort(const Status& why) override;
+  void Observe(CopyObserver* observer) override { worker_->links().Observe(observer); }
 
  private:
   // The run under way, or the last one.

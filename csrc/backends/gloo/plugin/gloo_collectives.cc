@@ -111,13 +111,20 @@ Status GlooCollectives::Allreduce(const Bucket& bucket, const BucketBuffers& buf
     return work + static_cast<size_t>(offset / element) * work_element;
   };
 
-  RUEDA_RETURN_IF_ERROR(
-      ForEachChunk(links_, buffers.inputs, [&](const uint8_t* at, int64_t offset, int64_t bytes) {
-        LoadElements(bucket, at, work_at(offset), bytes / element);
-      }));
+  int64_t copied = 0;
+  {
+    const CopyWatch watch(links_.copies(), CopyWay::kIn, &copied);
+    RUEDA_RETURN_IF_ERROR(
+        ForEachChunk(links_, buffers.inputs, [&](const uint8_t* at, int64_t offset, int64_t bytes) {
+          LoadElements(bucket, at, work_at(offset), bytes / element);
+          if (work_at(offset) != at) copied += bytes;
+        }));
+  }
   AddUp(bucket, work);
+  const CopyWatch watch(links_.copies(), CopyWay::kOut, &copied);
   return ForEachChunk(links_, buffers.outputs, [&](uint8_t* at, int64_t offset, int64_t bytes) {
     StoreElements(bucket, work_at(offset), at, bytes / element);
+    if (work_at(offset) != at) copied += bytes;
   });
 }
 

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "backends/copy_observer.h"
 #include "backends/gloo/plugin/peer_link.h"
 #include "core/clock.h"
 #include "core/status.h"
@@ -33,6 +34,10 @@ class PeerLinks {
   PeerLinks& operator=(const PeerLinks&) = delete;
 
   const Topology& topology() const { return topology_; }
+
+  // Who is told of the copies that Gloo's thread makes, or null; set before the first bucket.
+  CopyObserver* copies() const { return copies_; }
+  void Observe(CopyObserver* observer) { copies_ = observer; }
 
   // Gloo's thread only.
 
@@ -72,6 +77,7 @@ class PeerLinks {
   const Topology topology_;
   std::vector<std::unique_ptr<PeerLink>> links_;  // by rank; own null
   std::vector<pollfd> polls_;                     // by rank, then wake_
+  CopyObserver* copies_ = nullptr;
   TimePoint deadline_ = kNever;
   Duration timeout_{};
 
