@@ -27,6 +27,7 @@ Result<std::shared_ptr<GradientReducer>> GradientReducer::Make(
     if (!seen.insert(parameter.tensor.unsafeGetTensorImpl()).second) continue;
     reducer->slots_.emplace_back(std::move(parameter.name), std::move(parameter.tensor),
                                  reducer->options_.compression);
+    reducer->slots_.back().stays_sparse = reducer->options_.sparse_as_dense;
   }
   reducer->watches_.resize(reducer->slots_.size());
   RUEDA_RETURN_IF_ERROR(reducer->Mark());

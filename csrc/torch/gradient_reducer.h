@@ -52,7 +52,8 @@ struct ReducerOptions {
   // Numbers of parameters, not counting repetitions: each list is a bucket of its own, whatever its
   // size and element types, so that none of its gradients is reduced before all of them are there.
   std::vector<std::vector<size_t>> groups;
-  // A sparse gradient goes into its bucket as soon as it is there. Otherwise it waits for
+  // A sparse gradient goes into its bucket as soon as it is there, and becomes sparse again when it
+  // is reduced, on the ranks that computed it sparse. Otherwise it waits for
   // SubmitAll, so that the caller may set its parameter apart first; where it does not, it is made
   // dense then.
   bool sparse_as_dense = false;

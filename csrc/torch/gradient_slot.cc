@@ -201,6 +201,7 @@ void GradientSlot::Reclaim() {
 
 void GradientSlot::Overwrite(const at::Tensor& gradient) {
   ++copies_in_;
+  sparse_dimensions_ = gradient.layout() == at::kSparse ? gradient.sparse_dim() : 0;
   const auto bytes = static_cast<size_t>(view_.nbytes());
   if (gradient.layout() == at::kStrided && bytes <= kPlainCopyBytes &&
       gradient.scalar_type() == wire_type_ && !gradient.is_neg() &&
@@ -217,6 +218,10 @@ void GradientSlot::Deliver() {
   if (!parameter_.requires_grad()) return;  // frozen meanwhile
   if (!IsView(view_)) view_ = MakeView();
   at::Tensor& gradient = parameter_.mutable_grad();
+  if (stays_sparse && sparse_dimensions_ > 0 && Fits()) {
+    DeliverSparse(gradient);
+    return;
+  }
   if (compressed() || !Fits()) {
     DeliverCopy(gradient);
     return;
@@ -224,6 +229,11 @@ void GradientSlot::Deliver() {
   if (!gradient.defined() || !IsView(gradient)) gradient = view_;
   // The engine wrote behind PyTorch's back; graphs that saved the old values must notice.
   gradient.unsafeGetTensorImpl()->bump_version();
+}
+
+void GradientSlot::DeliverSparse(at::Tensor& gradient) {
+  const at::NoGradGuard no_grad;
+  gradient = view_.to(parameter_.scalar_type()).to_sparse(sparse_dimensions_);
 }
 
 void GradientSlot::DeliverCopy(at::Tensor& gradient) {

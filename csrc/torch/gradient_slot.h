@@ -53,8 +53,8 @@ class GradientSlot {
   bool FitsStrides() const;
 
   // Puts the gradient's values, or zeros where there is none, into the bucket. Afterwards, without
-  // compression, `.grad` is a view of the bucket unless it is None: a sparse one becomes dense. May
-  // be called again before the bucket is submitted.
+  // compression, `.grad` is a view of the bucket unless it is None: a sparse one becomes dense
+  // until Deliver. May be called again before the bucket is submitted.
   Status TakeIn();
   // After the reduction: `.grad` holds the bucket's values. A parameter that requires a gradient
   // has one then, as in Horovod, even if no rank computed it.
@@ -68,6 +68,9 @@ class GradientSlot {
   size_t group = kNoGroup;
   // Reduced by the reducer's caller: it gets no place.
   bool apart = false;
+  // Deliver makes the gradient sparse again if the last one computed on this rank was: SparseAdam
+  // takes no other.
+  bool stays_sparse = false;
   // How often TakeIn had to copy because `.grad` was not a view of the bucket.
   uint64_t copies_in() const { return copies_in_; }
 
@@ -90,6 +93,7 @@ class GradientSlot {
   void Reclaim();
   void Overwrite(const at::Tensor& gradient);
   void DeliverCopy(at::Tensor& gradient);
+  void DeliverSparse(at::Tensor& gradient);
 
   const std::string name_;
   const at::Tensor parameter_;
@@ -103,6 +107,8 @@ class GradientSlot {
   // gradient writes one gradient. Under compression: the 16-bit values, which no user sees.
   at::Tensor view_;
   uint64_t copies_in_ = 0;
+  // Sparse dimensions of the gradient that was last computed here; 0 if it was dense.
+  int64_t sparse_dimensions_ = 0;
 };
 
 }  // namespace rueda::pytorch

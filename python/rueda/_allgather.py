@@ -113,7 +113,7 @@ class Allgather(torch.autograd.Function):
 
 def _first_rows(rows: list[int], name: str | None, process_set: ProcessSet) -> list[int]:
     """Return where this rank's rows begin in each of the joined tensors."""
-    member = process_set.rank()
+    member = process_set._rank()
     own = torch.tensor([[member, *rows]])
     handle = start_allgather([own], name and f"{name}.rows", process_set, urgent=True)
     everyones = result(handle)

@@ -33,7 +33,7 @@ def _start(
         None,
         name,
         process_set=set_id,
-        parts=rows_by_rank(tensor, splits, process_set.size()),
+        parts=rows_by_rank(tensor, splits, process_set._size()),
         with_splits=True,
         urgent=urgent,
     )

@@ -44,12 +44,17 @@ class GradientReduction:
         self._own: OwnCompression | None = None
         self._powersgd: PowerSGDState | None = None
         self._sparse: SparseGradients | None = None
+        job = _context.job()
+        self._epoch = job.epoch
+        # What it is called in later jobs, where numbers begin anew; equal on all ranks, too.
+        self._lasting_name = f"{name}.epoch{job.epoch}"
         settings = recipe.settings
-        if not settings.process_set.included() or settings.process_set.size() == 1:
+        if not settings.process_set.included() or settings.process_set._size() == 1:
             return
         self._parameters = list(parameters)
         apart = self._divide(settings)
         self._reducer = self._make_reducer(settings, apart)
+        job.reductions.add(self)
 
     def _divide(self, settings: Settings) -> list[int]:
         """Make the reducers that are not C++'s; return the numbers of their parameters."""
@@ -102,8 +107,22 @@ class GradientReduction:
     def hand_over(self, successor: GradientReduction) -> None:
         """Leave the parameters to the one that takes this one's place."""
         successor.load_state_dict(self.state_dict())
+        self.detach()
+
+    def detach(self) -> None:
+        """Hear of gradients no longer; not during a backward pass."""
         if self._reducer is not None:
             self._reducer.remove()
+
+    def is_of_an_earlier_job(self) -> bool:
+        """Whether another job runs than the one that this was made in."""
+        return _context.is_initialized() and _context.job().epoch != self._epoch
+
+    def successor(self, parameters: Sequence[torch.Tensor]) -> GradientReduction:
+        """Return one for the job that runs now; ranks need not ask in one order."""
+        new = type(self)(self._made_by, self._lasting_name, parameters)
+        new._lasting_name = self._lasting_name
+        return new
 
     def state_dict(self) -> dict[str, Any]:
         """Return what compression has to remember; empty where it has nothing to."""
@@ -171,8 +190,9 @@ class GradientReduction:
             return
         if self._synchronized:
             warnings.warn(
-                "optimizer.step() after optimizer.synchronize() reduces the gradients once more; "
-                "put step() inside 'with optimizer.skip_synchronize():'",
+                "optimizer.step() called without optimizer.skip_synchronize() after "
+                "optimizer.synchronize() reduces the gradients once more; put step() inside "
+                "'with optimizer.skip_synchronize():'",
                 stacklevel=3,
             )
         self.synchronize()

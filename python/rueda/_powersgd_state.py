@@ -122,8 +122,8 @@ class PowerSGDState:
     def state_dict(self) -> dict[str, Any]:
         """Return factors, equal on all ranks, and the residual, which is this rank's own."""
         return {
-            "rank": self._settings.process_set.rank(),
-            "size": self._settings.process_set.size(),
+            "rank": self._settings.process_set._rank(),
+            "size": self._settings.process_set._size(),
             "factors": dict(zip(self._numbers, (f.clone() for f in self._factors), strict=True)),
             "residuals": dict(
                 zip(self._numbers, (r.clone() for r in self._residuals), strict=True)
@@ -138,7 +138,7 @@ class PowerSGDState:
         """
         process_set = self._settings.process_set
         whose = (state.get("rank"), state.get("size"))
-        own = whose == (process_set.rank(), process_set.size())
+        own = whose == (process_set._rank(), process_set._size())
         _copy(state.get("factors", {}), self._numbers, self._factors)
         if "residuals" not in state:
             return

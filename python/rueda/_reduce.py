@@ -149,7 +149,7 @@ class _Reduce(torch.autograd.Function):
 
         total = of_root(gradients[0], name)
         if is_linear(op):
-            factor = scales[0] * scales[1] / (process_set.size() if op == Average else 1)
+            factor = scales[0] * scales[1] / (process_set._size() if op == Average else 1)
             own = scaled(total, factor)
         else:
             tensor, reduced = ctx.saved_tensors

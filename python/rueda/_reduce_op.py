@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import IntEnum
 
 
@@ -27,12 +28,15 @@ Product = ReduceOp.Product
 def resolve_op(op: int | None, average: bool | None) -> ReduceOp:
     """Return the operation that ``op`` and the deprecated ``average`` ask for.
 
+    To be called by the function that the user calls: its caller is who is warned of ``average``.
+
     Raises:
         ValueError: Both are given, or ``op`` is none of rueda's.
     """
     if average is not None:
         if op is not None:
             raise ValueError("give op or the deprecated average, not both")
+        warnings.warn("average is deprecated: use op", DeprecationWarning, stacklevel=3)
         return Average if average else Sum
     if op is None:
         return Average

@@ -25,6 +25,7 @@ from rueda._reduce_op import (
 from rueda._reduction_gradient import share
 from rueda._torch_module import native
 from rueda.compression import Compression, Compressor
+from rueda.exceptions import RefusedError
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
 
 
@@ -42,9 +43,9 @@ def start_reducescatter(
     operations = job().operations
     set_id = check_process_set(process_set)
     if op == Adasum:
-        raise ValueError("op=rueda.Adasum: reducescatter has Average, Sum, Min, Max and Product")
+        raise RefusedError("op=rueda.Adasum: reducescatter has Average, Sum, Min, Max and Product")
     if any(tensor.dim() == 0 for tensor in tensors):
-        raise ValueError(
+        raise RefusedError(
             "reducescatter divides tensors along their first dimension, and this one has none; "
             "use tensor.reshape(1)"
         )
@@ -170,7 +171,7 @@ class _Reducescatter(torch.autograd.Function):
         own: list[torch.Tensor | None] = [None] * len(gradients)
         for i, total in zip(places, joined, strict=True):
             if is_linear(op):
-                factor = scales[0] * scales[1] * (1 if op == Average else process_set.size())
+                factor = scales[0] * scales[1] * (1 if op == Average else process_set._size())
                 own[i] = scaled(total, factor)
             else:
                 label = name and f"{name}.{i}"

@@ -25,6 +25,16 @@ _NATIVE = {NoneCompressor: "none", FP16Compressor: "fp16", BF16Compressor: "bf16
 # In a state_dict, beside what PyTorch puts there; the user's optimizer overlooks it.
 STATE_KEY = "rueda"
 
+# The attributes of Horovod's optimizer that scripts read, and what we call them.
+SCRIPTS_READ = {
+    "backward_passes_per_step": "backward_passes_per_step",
+    "gradient_predivide_factor": "predivide_factor",
+    "op": "op",
+    "process_set": "process_set",
+    "sparse_as_dense": "sparse_as_dense",
+    "_parameter_names": "",
+}
+
 Groups = int | tuple[tuple[int, ...], ...] | None
 Compressing = type[Compressor] | Compressor | PowerSGD
 
@@ -83,7 +93,7 @@ class Settings:
         """Return op, prescale and postscale of one tensor's all-reduce."""
         if self.predivide_factor == 1.0:
             return int(self.op), 1.0, 1.0
-        size = self.process_set.size()
+        size = self.process_set._size()
         return int(Sum), 1.0 / self.predivide_factor, self.predivide_factor / size
 
     def numbered_groups(self, parameters: Sequence[torch.Tensor]) -> list[list[int]]:
@@ -186,3 +196,9 @@ class Recipe:
         """Return a name for each parameter."""
         numbered = [f"parameter.{i}" for i in range(len(self.names), len(parameters))]
         return [*self.names, *numbered]
+
+    def as_horovods(self, attribute: str, parameters: Sequence[torch.Tensor]) -> object:
+        """Return one of ``SCRIPTS_READ`` for an optimizer of these parameters."""
+        if attribute == "_parameter_names":
+            return dict(zip(parameters, self.named(parameters), strict=True))
+        return getattr(self.settings, SCRIPTS_READ[attribute])

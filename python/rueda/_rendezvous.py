@@ -48,6 +48,7 @@ def meet(
     rendezvous: str | None,
     epoch: int,
     deadline_seconds: float,
+    watched: Mapping[Peer, int] | None = None,
 ) -> Meeting:
     """Meet the other ranks of the job.
 
@@ -66,6 +67,8 @@ def meet(
         rendezvous: ``host:port`` of rank 0 to meet over TCP, or None for one host.
         epoch: This process's count of meetings; rank 0's becomes the epoch of all.
         deadline_seconds: How long to wait for the others.
+        watched: Pidfds of ranks that are to come, on all ranks alike: the meeting fails at once
+            when one of them ends. The descriptors stay the caller's.
 
     Returns:
         The meeting; the caller closes it.
@@ -93,6 +96,7 @@ def meet(
                 epoch=epoch,
                 deadline=now + deadline_seconds,
                 deadline_seconds=deadline_seconds,
+                watched=dict(watched or {}),
             )
             _log.debug("rueda rank %d of %d meets at %s", world.rank, world.size, point)
             with Loop() as loop:

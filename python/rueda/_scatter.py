@@ -38,7 +38,7 @@ def start_scatter(
         name,
         root=root,
         process_set=set_id,
-        parts=rows_by_rank(tensor, splits, process_set.size()) if is_root else [],
+        parts=rows_by_rank(tensor, splits, process_set._size()) if is_root else [],
         urgent=urgent,
     )
 

@@ -142,7 +142,7 @@ def sparse_allreduce_async(
     set_id = check_process_set(process_set)
     label = name if name is not None else job().operations.next_call("sparse_allreduce", set_id)
     work = SparseSum(tensor, label, process_set)
-    divisor = process_set.size() if op == Average else 1
+    divisor = process_set._size() if op == Average else 1
     reduced: list[torch.Tensor] = []
 
     def wait() -> torch.Tensor:

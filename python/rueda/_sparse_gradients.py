@@ -132,7 +132,7 @@ class SparseGradients:
     def finish(self) -> None:
         """See ``Apart``."""
         op, _, factor = self._settings.scaled()
-        divisor = self._settings.process_set.size() if op == Average else 1
+        divisor = self._settings.process_set._size() if op == Average else 1
         for number in list(self._works):
             reduced = self._works[number].finish(factor, divisor)
             del self._works[number]

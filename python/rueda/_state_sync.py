@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,14 +16,17 @@ from rueda.process_sets import ProcessSet, global_process_set
 
 
 def broadcast_parameters(
-    params: Mapping[str, torch.Tensor | None] | Iterable[tuple[str, torch.Tensor | None]],
+    params: Mapping[str, torch.Tensor | None]
+    | Iterable[tuple[str, torch.Tensor | None]]
+    | Iterable[torch.Tensor],
     root_rank: int,
     process_set: ProcessSet = global_process_set,
 ) -> None:
     """Overwrite parameters by the root's, in place.
 
     Args:
-        params: ``model.state_dict()`` or ``model.named_parameters()``; None values are skipped.
+        params: ``model.state_dict()``, ``model.named_parameters()`` or ``model.parameters()``; None
+            values are skipped.
         root_rank: The global rank whose values all get.
         process_set: The ranks that take part.
 
@@ -31,13 +34,8 @@ def broadcast_parameters(
         ValueError: ``params`` is neither, or ``root_rank`` is no rank.
         HorovodInternalError: The job failed, or ranks have different parameters.
     """
-    pairs = sorted(params.items()) if isinstance(params, Mapping) else list(params)
-    for pair in pairs:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
-            raise ValueError(
-                "broadcast_parameters takes model.state_dict() or model.named_parameters(), "
-                f"but got {pair!r}"
-            )
+    given = sorted(params.items()) if isinstance(params, Mapping) else list(params)
+    pairs = [_named(one) for one in given]
     handles = [
         broadcast_async_(value.data, root_rank, name, process_set)
         for name, value in pairs
@@ -45,6 +43,22 @@ def broadcast_parameters(
     ]
     for handle in handles:
         synchronize(handle)
+
+
+def _named(one: Any) -> tuple[str | None, Any]:
+    """Return a pair of name and tensor.
+
+    Raises:
+        ValueError: It is neither that nor a tensor.
+    """
+    if isinstance(one, torch.Tensor):
+        return None, one
+    if isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str):
+        return one[0], one[1]
+    raise ValueError(
+        "broadcast_parameters takes model.state_dict(), model.named_parameters() or "
+        f"model.parameters(), but got {one!r}"
+    )
 
 
 def _strip(value: Any, tensors: list[torch.Tensor]) -> Any:
@@ -69,6 +83,22 @@ def _fill(value: Any, tensors: list[torch.Tensor]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_fill(inner, tensors) for inner in value)
     return value
+
+
+def _begin_gradients(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -> None:
+    """Give the parameters of a new optimizer gradients of zeros: scripts clip or log them."""
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        return  # It takes sparse ones only.
+    modules = () if model is None else model.modules()
+    sparse = {
+        module.weight
+        for module in modules
+        if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) and module.sparse
+    }
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad and parameter.grad is None and parameter not in sparse:
+                parameter.grad = torch.zeros_like(parameter)
 
 
 class _Described:
@@ -98,12 +128,13 @@ def broadcast_optimizer_state(
     """Overwrite an optimizer's state and options by the root's.
 
     No step is made to create missing state: a rank without it receives it. What each rank has of
-    its own, the residual of PowerSGD, it keeps.
+    its own, the residual of PowerSGD, it keeps. As in Horovod, if the root's optimizer has no state
+    yet, all its parameters have gradients afterwards, of zeros where there was none.
 
     Args:
         optimizer: The same kind with the same parameters on all ranks, wrapped or not.
         root_rank: The global rank whose state all get.
-        model: Accepted for Horovod's signature; not needed.
+        model: Tells which parameters have sparse gradients; those are given none.
         process_set: The ranks that take part.
 
     Raises:
@@ -129,3 +160,5 @@ def broadcast_optimizer_state(
         synchronize(handle)
     if not is_root:
         optimizer.load_state_dict(state)
+    if not cast("dict[str, Any]", structure)["state"]:
+        _begin_gradients(optimizer, model)

@@ -13,7 +13,14 @@ from rueda import _context
 from rueda._delta_reduction import DeltaReduction
 from rueda._gradient_reduction import GradientReduction
 from rueda._reduce_op import Adasum, Average, ReduceOp
-from rueda._reduction_settings import STATE_KEY, Compressing, Recipe, Settings, checked_groups
+from rueda._reduction_settings import (
+    SCRIPTS_READ,
+    STATE_KEY,
+    Compressing,
+    Recipe,
+    Settings,
+    checked_groups,
+)
 from rueda.compression import Compression
 from rueda.process_sets import ProcessSet, global_process_set, registered_id
 
@@ -25,7 +32,7 @@ else:
 _O = TypeVar("_O", bound=torch.optim.Optimizer)
 
 
-class _Distributed(_Base):
+class _DistributedOptimizer(_Base):
     """What is mixed into the user's optimizer class; its state stays the user's optimizer's."""
 
     _rueda: GradientReduction
@@ -42,12 +49,13 @@ class _Distributed(_Base):
         """
         # A scheduler that was made before wrapping looks for this mark on what it was given.
         self._original._opt_called = True  # type: ignore[attr-defined]
+        reduction = self._follow_job()
         if closure is None:
-            self._rueda.before_step()
+            reduction.before_step()
         else:
-            closure = self._rueda.reducing(closure)
+            closure = reduction.reducing(closure)
         result = super().step(closure)
-        self._rueda.after_step()
+        reduction.after_step()
         return result
 
     # PyTorch wraps each class's step once, to run step hooks; the user's class's is wrapped.
@@ -64,12 +72,12 @@ class _Distributed(_Base):
             AssertionError: More backward passes than ``backward_passes_per_step``; names the
                 parameter.
         """
-        self._rueda.synchronize()
+        self._follow_job().synchronize()
 
     @contextmanager
     def skip_synchronize(self) -> Iterator[None]:
         """Let ``step`` inside take the gradients as they are, after ``synchronize``."""
-        with self._rueda.skipping():
+        with self._follow_job().skipping():
             yield
 
     def set_backward_passes_per_step(self, passes: int) -> None:
@@ -78,7 +86,7 @@ class _Distributed(_Base):
         Raises:
             ValueError: ``passes`` is below 1, or a reduction is under way.
         """
-        self._rueda.set_backward_passes_per_step(passes)
+        self._follow_job().set_backward_passes_per_step(passes)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients.
@@ -88,7 +96,7 @@ class _Distributed(_Base):
         Raises:
             AssertionError: Gradients are being reduced: call ``step`` or ``synchronize`` first.
         """
-        self._rueda.before_zero_grad()
+        self._follow_job().before_zero_grad()
         super().zero_grad(set_to_none)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -98,7 +106,7 @@ class _Distributed(_Base):
             ValueError: One of them cannot be reduced, or a reduction is under way; nothing was
                 changed.
         """
-        self._rueda.check_idle("add_param_group")
+        self._follow_job().check_idle("add_param_group")
         super().add_param_group(param_group)
         try:
             new = _reduction(self._rueda.made_by, _parameters(self))
@@ -107,6 +115,18 @@ class _Distributed(_Base):
             raise
         self._rueda.hand_over(new)
         self._rueda = new
+
+    def _follow_job(self) -> GradientReduction:
+        """Return the reduction; a new one where it was made in an earlier job than runs now.
+
+        At the first use and not in ``init``: an optimizer that nobody uses any more must not get
+        in the way of one that was made in its place.
+        """
+        if self._rueda.is_of_an_earlier_job():
+            new = self._rueda.successor(_parameters(self))
+            self._rueda.hand_over(new)
+            self._rueda = new
+        return self._rueda
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, which the user's own optimizer can load, and reverse.
@@ -128,10 +148,20 @@ class _Distributed(_Base):
         # load_state_dict replaced the groups; a scheduler that holds the original sets their rates.
         _unwrap(self)
 
+    def __getattr__(self, name: str) -> Any:
+        """Answer for the attributes of Horovod's optimizer that scripts read."""
+        if name in SCRIPTS_READ and "_rueda" in self.__dict__:
+            return self._rueda.made_by.as_horovods(name, _parameters(self))
+        below = getattr(super(), "__getattr__", None)  # of the user's class
+        if below is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return below(name)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copied = copy.deepcopy(_unwrap(self), memo)
-        reduction = _reduction(self._rueda.recipe, _parameters(copied))
-        reduction.load_state_dict(self._rueda.state_dict())
+        own = self._follow_job()
+        reduction = _reduction(own.recipe, _parameters(copied))
+        reduction.load_state_dict(own.state_dict())
         twin = _wrap(copied, reduction)
         memo[id(self)] = twin
         return twin
@@ -140,7 +170,7 @@ class _Distributed(_Base):
         return _restore, (_unwrap(self), self._rueda.recipe)
 
 
-def _unwrap(optimizer: _Distributed) -> torch.optim.Optimizer:
+def _unwrap(optimizer: _DistributedOptimizer) -> torch.optim.Optimizer:
     """Return the user's optimizer, with all that has become of it since it was wrapped."""
     original = optimizer._original
     own = ("_rueda", "_original", "step")  # a scheduler's step would call ours
@@ -170,7 +200,7 @@ def _restore(plain: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.Optimi
 def _wrap(optimizer: _O, reduction: GradientReduction) -> _O:
     """Make an instance of a class on the spot that shares the user's optimizer's attributes."""
     user_class = type(optimizer)
-    distributed: Any = type(user_class.__name__, (_Distributed, user_class), {})
+    distributed: Any = type(user_class.__name__, (_DistributedOptimizer, user_class), {})
     wrapped = distributed.__new__(distributed)
     wrapped.__dict__ = optimizer.__dict__.copy()
     # Schedulers put a counting step on the instance; the class's is the one to wrap again.
@@ -221,7 +251,7 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         HorovodInternalError: rueda is not initialised.
     """
     registered_id(_context.job(), process_set)  # this rank may be outside of it
-    if isinstance(optimizer, _Distributed):
+    if isinstance(optimizer, _DistributedOptimizer):
         raise ValueError("this optimizer is distributed already; wrap the user's own, once")
     parameters = _parameters(optimizer)
     settings = Settings(

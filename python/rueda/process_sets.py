@@ -47,36 +47,46 @@ class ProcessSet:
             return list(range(_context.size())) if _context.is_initialized() else None
         return None if self._ranks is None else list(self._ranks)
 
-    def size(self) -> int:
-        """Return how many ranks it has.
+    def size(self) -> int | None:
+        """Return how many ranks it has; None while it is not registered.
 
         Raises:
-            ValueError: Before ``rueda.init()``, or its communicator was not registered.
+            ValueError: The set of all ranks, before ``rueda.init()``.
         """
+        return None if self.process_set_id is None else self._size()
+
+    def rank(self) -> int | None:
+        """Return this process's place in it; None while it is not registered.
+
+        Raises:
+            ValueError: This rank is not in it; or the set of all ranks, before ``rueda.init()``.
+        """
+        return None if self.process_set_id is None else self._rank()
+
+    def included(self) -> bool | None:
+        """Return whether this process is in it; None while its ranks are not known.
+
+        Raises:
+            ValueError: Before ``rueda.init()``.
+        """
+        if not self.is_global and self._ranks is None:
+            return None
+        own = _context.rank()
+        return self.is_global or own in self._known()
+
+    def _size(self) -> int:
+        """Return how many ranks it has, registered or not."""
         total = _context.size()
         return total if self.is_global else len(self._known())
 
-    def rank(self) -> int:
-        """Return this process's place in it.
-
-        Raises:
-            ValueError: As ``size()``, or this rank is not in it.
-        """
+    def _rank(self) -> int:
+        """Return this process's place in it, registered or not."""
         own = _context.rank()
         if self.is_global:
             return own
         if own not in self._known():
             raise ValueError(f"rank {own} is not in {self}")
         return self._known().index(own)
-
-    def included(self) -> bool:
-        """Return whether this process is in it.
-
-        Raises:
-            ValueError: As ``size()``.
-        """
-        own = _context.rank()
-        return self.is_global or own in self._known()
 
     def _known(self) -> tuple[int, ...]:
         if self._ranks is None:
@@ -149,16 +159,18 @@ def remove_process_set(process_set: ProcessSet) -> bool:
     another number.
 
     Returns:
-        True; False for the set of all ranks, which cannot be removed.
+        True; False for the set of all ranks, which cannot be removed, and for one that is not
+        registered (any more).
 
     Raises:
-        ValueError: Process sets are not dynamic, or this one is not registered (any more).
+        ValueError: Process sets are not dynamic, or this is none of this job's.
         HorovodInternalError: rueda is not initialised, the job failed, or the ranks disagree.
     """
+    _context.job()
+    if isinstance(process_set, ProcessSet) and not process_set.process_set_id:
+        return False
     job = _dynamic_job("remove_process_set")
     number = registered_id(job, process_set)
-    if number == 0:
-        return False
     operations = job.operations
     if process_set.included():
         # Nobody removes it under the feet of a member.

@@ -74,7 +74,7 @@ class SyncBatchNorm(_BatchNorm):
         """Normalise; in training over all ranks, which all have to make this call."""
         self._check_input_dim(input)
         factor = self._count_batch()
-        if not self.training or not self.process_set.included() or self.process_set.size() == 1:
+        if not self.training or not self.process_set.included() or self.process_set._size() == 1:
             uses_batch = self.training or self.running_mean is None
             keeps = not self.training or self.track_running_stats
             return functional.batch_norm(

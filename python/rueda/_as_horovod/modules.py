@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -50,6 +50,10 @@ class Facade(ModuleType):
         if self.__name__ != "horovod.run":
             raise TypeError("'module' object is not callable")
         return self.run(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        """Travel by name, with functions that use the module: horovod.run sends them to ranks."""
+        return importlib.import_module, (self.__name__,)
 
 
 def _below(here: str, name: str) -> ModuleType | None:

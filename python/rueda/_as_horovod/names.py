@@ -9,8 +9,8 @@ INTERFACE_VERSION = "0.28.1"
 # module whose homes do not exist in this version of rueda cannot be imported.
 HOMES: dict[str, tuple[str, ...]] = {
     "horovod": ("rueda._as_horovod.runner",),
-    "horovod.torch": ("rueda",),
-    "horovod.torch.mpi_ops": ("rueda", "rueda.mpi_ops"),
+    "horovod.torch": ("rueda._as_horovod.start", "rueda"),
+    "horovod.torch.mpi_ops": ("rueda._as_horovod.start", "rueda", "rueda.mpi_ops"),
     "horovod.torch.compression": ("rueda.compression",),
     "horovod.torch.optimizer": ("rueda.optimizer", "rueda"),
     "horovod.torch.functions": ("rueda",),
@@ -20,7 +20,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "horovod.torch.elastic.sampler": ("rueda.elastic.sampler", "rueda.elastic"),
     "horovod.common": (),
     "horovod.common.elastic": ("rueda.elastic",),
-    "horovod.common.exceptions": ("rueda.exceptions",),
+    "horovod.common.exceptions": ("rueda.exceptions", "rueda._as_horovod.exceptions"),
     "horovod.common.process_sets": ("rueda.process_sets", "rueda"),
     "horovod.common.util": ("rueda._as_horovod.util",),
     "horovod.run": ("rueda._as_horovod.runner",),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rueda import _build_info
+from rueda._environment import changed_environment
 
 _T = TypeVar("_T")
 
@@ -14,8 +16,12 @@ __all__ = [
     "check_extension",
     "cuda_built",
     "ddl_built",
+    "env",
     "extension_available",
     "gloo_built",
+    "gpu_available",
+    "is_iterable",
+    "is_version_greater_equal_than",
     "mpi_built",
     "nccl_built",
     "num_rank_is_power_2",
@@ -88,3 +94,39 @@ def split_list(items: Sequence[_T], n: int) -> list[Sequence[_T]]:
     each, more = divmod(len(items), n)
     starts = [part * each + min(part, more) for part in range(n + 1)]
     return [items[starts[part] : starts[part + 1]] for part in range(n)]
+
+
+def gpu_available(ext_base_name: str, verbose: bool = False) -> bool:
+    """Say whether this process could use a GPU through PyTorch."""
+    import torch  # noqa: PLC0415 - scripts that only ask what was built need not wait for it
+
+    return bool(torch.cuda.is_available())
+
+
+def is_iterable(x: object) -> bool:
+    """Say whether something can be iterated over."""
+    try:
+        iter(x)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
+def is_version_greater_equal_than(ver: str, target: str) -> bool:
+    """Compare two versions.
+
+    Raises:
+        ValueError: They are no strings, or ``target`` does not have three numbers.
+    """
+    if not (isinstance(ver, str) and isinstance(target, str) and target.count(".") == 2):
+        raise ValueError(f"expected two versions, the second as 1.2.3, but got {ver!r}, {target!r}")
+    from torch.torch_version import TorchVersion  # noqa: PLC0415 - as above
+
+    return bool(TorchVersion(ver) >= target)
+
+
+@contextmanager
+def env(**kwargs: str | None) -> Iterator[None]:
+    """Set environment variables inside the block; those that are None are let alone."""
+    with changed_environment({name: text for name, text in kwargs.items() if text is not None}):
+        yield

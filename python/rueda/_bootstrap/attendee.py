@@ -7,6 +7,7 @@ import os
 import socket
 from typing import Any
 
+from rueda._bootstrap.absent import watch_absent
 from rueda._bootstrap.dialer import Dialer
 from rueda._bootstrap.errors import ENDED, SENSELESS, TIMED_OUT, UNTRUSTED, meeting_error
 from rueda._bootstrap.fd_passing import DescriptorBag, arena_problem, is_socket, pidfd_problem
@@ -62,6 +63,7 @@ class Attendee:
             self._reached,
             self._refused,
         )
+        watch_absent(loop, setup.watched, self._absent_ended)
 
     def run(self) -> Outcome:
         """Attend; raise RuedaError with rank 0's words, or with own ones that rank 0 is told."""
@@ -152,6 +154,11 @@ class Attendee:
         if reason is None:
             raise meeting_error(f"{self._rank_zero} ended while the ranks met", ENDED, 0)
         raise meeting_error(f"{self._rank_zero} cannot be understood: {reason}", SENSELESS, 0)
+
+    def _absent_ended(self, peer: Peer, error: RuedaError) -> None:
+        # Once rank 0 has let this one in, it tells all of the others' ends.
+        if self._link is None or (peer.rank == 0 and not self._go):
+            raise error
 
     def _heard(self, link: Link, frame: Frame, descriptors: list[int]) -> None:
         try:

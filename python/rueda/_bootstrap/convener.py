@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from rueda._bootstrap.absent import watch_absent
 from rueda._bootstrap.broker import Broker
 from rueda._bootstrap.cards import Card, came_twice, disagreement, missing_ranks
 from rueda._bootstrap.errors import DISAGREE, ENDED, SENSELESS, TIMED_OUT, meeting_error
@@ -25,6 +26,7 @@ from rueda._bootstrap.handshake import ServerHandshake
 from rueda._bootstrap.handshake_messages import Proven, Role
 from rueda._bootstrap.link import Link
 from rueda._bootstrap.loop import READ, Loop
+from rueda._bootstrap.meeting import Peer
 from rueda._bootstrap.outcome import Outcome, failure_payload, system_error, told_failure
 from rueda._bootstrap.pairing import Pairing
 from rueda._bootstrap.setup import Setup
@@ -60,6 +62,7 @@ class Convener:
         listener = setup.point.listen()
         self._host = listener.getsockname()[0] if not setup.one_host else ""
         self._gate = self._open_gate(listener)
+        watch_absent(loop, setup.watched, self._absent_ended)
 
     def run(self) -> Outcome:
         """Hold the meeting; raise RuedaError, on every rank that came, where it fails."""
@@ -198,6 +201,10 @@ class Convener:
         else:
             text = f"{guest} cannot be understood: {reason}"
             self._fail(meeting_error(text, SENSELESS, guest.rank))
+
+    def _absent_ended(self, peer: Peer, error: RuedaError) -> None:
+        if all(card.rank != peer.rank for card in self._guests.cards()):
+            self._fail(error)
 
     def _take_card(self, link: Link, guest: Guest, card: Card, descriptors: list[int]) -> None:
         if (card.rank, card.size) != (guest.rank, guest.size):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rueda._bootstrap.cards import Card
 from rueda._bootstrap.handshake_messages import Identity, Role
+from rueda._bootstrap.meeting import Peer
 from rueda._bootstrap.meeting_point import MeetingPoint
 
 
@@ -14,7 +16,8 @@ class Setup:
     """One rank's part in one call of ``meet``.
 
     ``job`` is a SHA-256 of the job key, ``deadline`` the monotonic time at which to give up,
-    ``epoch`` counts only where this is rank 0. The arena stays the caller's.
+    ``epoch`` counts only where this is rank 0. ``watched`` are pidfds of ranks that are to come.
+    They and the arena stay the caller's.
     """
 
     card: Card
@@ -26,6 +29,7 @@ class Setup:
     epoch: int
     deadline: float
     deadline_seconds: float
+    watched: Mapping[Peer, int] = field(default_factory=dict)
 
     @property
     def one_host(self) -> bool:

@@ -130,7 +130,8 @@ def _check_call(func: object, args: object, kwargs: object) -> None:
 def _refuse_nested() -> None:
     env = environment()
     world = detect_world(env, socket.gethostname())
-    if world.size > 1 or world.launcher == "ruedarun":
+    # A job of one rank is how a script that calls horovod.run is started, by --as-horovod.
+    if world.size > 1:
         raise ValueError(
             f"rueda.run was called on rank {world.rank} of {world.size} of a running job (started "
             f"by {world.launcher}); it starts a job of its own, so call it outside of one"

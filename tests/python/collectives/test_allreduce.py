@@ -159,7 +159,9 @@ def test_average_is_the_default_and_the_deprecated_argument_still_works(run_rank
         own = torch.tensor([float(hvd.rank())])
         assert hvd.allreduce(own).item() == 1.0
         assert hvd.allreduce(own, True).item() == 1.0
-        assert hvd.allreduce(own, average=False).item() == 3.0
+        with pytest.warns(DeprecationWarning, match="use op") as warned:
+            assert hvd.allreduce(own, average=False).item() == 3.0
+        assert warned[0].filename == __file__
         assert hvd.synchronize(hvd.allreduce_async(own, False, "named")).item() == 3.0
         assert hvd.allreduce(own, op=int(hvd.Max)).item() == 2.0
 

@@ -57,6 +57,22 @@ def _collectives():
     }
 
 
+@pytest.mark.parametrize("kind", [ValueError, hvd.HorovodInternalError])
+def test_what_comes_before_init_is_an_error_of_either_kind_that_scripts_expect(kind):
+    model = torch.nn.Linear(2, 2)
+    twice = [("same", parameter) for parameter in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for call in (
+        hvd.rank,
+        hvd.barrier,
+        lambda: hvd.allreduce(torch.ones(2)),
+        lambda: hvd.DistributedOptimizer(optimizer, named_parameters=twice),
+    ):
+        with pytest.raises(kind, match=r"\[R102\] rueda is not initialised") as caught:
+            call()
+        assert caught.value.code == "R102"
+
+
 def _assert_switched_off(code, text):
     for name, call in _collectives().items():
         with pytest.raises(hvd.HorovodInternalError, match=text) as caught:

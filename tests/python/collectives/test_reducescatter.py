@@ -128,6 +128,19 @@ def test_a_group_of_several_dtypes_and_shapes(run_ranks, make_tensor, reduced, b
     run_ranks(3, main, env={"RUEDA_BACKEND": backend})
 
 
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_what_horovods_core_refuses_is_an_error_of_its_kind_too(run_ranks, kind):
+    def main():
+        with pytest.raises(kind, match="has none"):
+            hvd.reducescatter(torch.tensor(1.0), op=hvd.Average)
+        with pytest.raises(kind, match=r"op=rueda\.Adasum") as caught:
+            hvd.reducescatter(torch.ones(4), op=hvd.Adasum)
+        # An elastic job would go back to its last commit and do the same again.
+        assert not isinstance(caught.value, hvd.HorovodInternalError)
+
+    run_ranks(2, main)
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [

@@ -129,9 +129,6 @@ _OPTIMIZER_METHODS = {
     "synchronize": "",
     "zero_grad": "",
 }
-# Other issues bring these; the test of a name fails when it has come and still stands here.
-_NOT_YET = [name for name in _HOROVOD if name.startswith("elastic.")]
-_NOT_YET += ["start_timeline", "stop_timeline"]
 
 # What Horovod lacks.
 _OWN = {
@@ -208,16 +205,7 @@ def _count(words: str) -> int:
     return len(words.split(", ")) if words else 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(raises=AttributeError, strict=True) if name in _NOT_YET else (),
-        )
-        for name in _HOROVOD
-    ],
-)
+@pytest.mark.parametrize("name", _HOROVOD)
 def test_parameters_and_defaults_are_those_of_horovod(name):
     words = _HOROVOD[name]
     assert _in_words(_find(name), _count(words)) == words
@@ -246,8 +234,7 @@ def test_what_rueda_adds_to_join_is_a_keyword():
 
 
 def test_every_public_name_is_listed_and_there_is_no_other():
-    known = {name.partition(".")[0] for name in _HOROVOD if name not in _NOT_YET}
-    known -= {"elastic", "mpi_ops"}
+    known = {name.partition(".")[0] for name in _HOROVOD} - {"mpi_ops"}
     assert set(hvd.__all__) == known | set(_OWN) | _CONSTANTS
     assert set(hvd.__all__) <= set(dir(hvd))
     for name in hvd.__all__:

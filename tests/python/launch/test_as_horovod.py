@@ -186,10 +186,9 @@ MISSING = {
     "import horovod.spark": "for horovod.torch alone",
     "horovod.ray": "AttributeError module 'horovod' has no attribute 'ray'",
     "hvd()": "TypeError 'module' object is not callable",
-    "horovod.run(print)": "ValueError rueda.run was called on rank 0",
-    "import horovod.run as run; run(print)": "ValueError rueda.run was called on rank 0",
-    "from horovod.run import run; run(print)": "ValueError rueda.run was called on rank 0",
-    "from horovod.runner import run; run(print)": "ValueError rueda.run was called on rank 0",
+    "horovod.run(3)": "ValueError rueda.run calls a function, found 3",
+    "import horovod.run as run; run(3)": "ValueError rueda.run calls a function, found 3",
+    "from horovod.run import run; run(3)": "ValueError rueda.run calls a function, found 3",
 }
 
 
@@ -305,11 +304,18 @@ def test_variables_of_horovod_are_taken_for_ruedas_in_one_line(
     ("theirs", "ours"),
     [
         ({"FUSION_THRESHOLD": "0"}, {"FUSION_THRESHOLD": "1"}),
-        ({"STALL_CHECK_DISABLE": "1"}, {"STALL_CHECK_TIME_SECONDS": "0"}),
+        (
+            {"STALL_CHECK_DISABLE": "1"},
+            {"STALL_CHECK_TIME_SECONDS": "0", "STALL_SHUTDOWN_TIME_SECONDS": "0"},
+        ),
+        (
+            {"STALL_CHECK_DISABLE": "1", "STALL_SHUTDOWN_TIME_SECONDS": "60"},
+            {"STALL_CHECK_TIME_SECONDS": "0", "STALL_SHUTDOWN_TIME_SECONDS": "0"},
+        ),
         ({"STALL_CHECK_DISABLE": "0"}, {}),
         (
             {"STALL_CHECK_DISABLE": "1", "STALL_CHECK_TIME_SECONDS": "9"},
-            {"STALL_CHECK_TIME_SECONDS": "0"},
+            {"STALL_CHECK_TIME_SECONDS": "0", "STALL_SHUTDOWN_TIME_SECONDS": "0"},
         ),
         ({"GLOO_TIMEOUT_SECONDS": "40"}, {"TIMEOUT_SECONDS": "40"}),
         ({"START_TIMEOUT": "40"}, {"START_TIMEOUT_SECONDS": "40"}),

@@ -41,6 +41,48 @@ def test_wrong_options(run_ranks, make_model, size, options, text):
     run_ranks(size, main)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_it_answers_for_what_scripts_read_of_horovods_optimizer(run_ranks, make_model, size):
+    def main():
+        model = make_model()
+        plain = torch.optim.Adam(model.parameters(), lr=0.1)
+        optimizer = hvd.DistributedOptimizer(
+            plain,
+            named_parameters=model.named_parameters(),
+            backward_passes_per_step=2,
+            gradient_predivide_factor=4.0,
+        )
+        assert optimizer.backward_passes_per_step == 2
+        assert optimizer.gradient_predivide_factor == 4.0
+        assert optimizer.op == hvd.Average
+        assert optimizer.sparse_as_dense is False
+        assert optimizer.process_set is hvd.global_process_set
+        assert optimizer._parameter_names == {p: name for name, p in model.named_parameters()}
+        optimizer.set_backward_passes_per_step(3)
+        assert optimizer.backward_passes_per_step == 3
+        with pytest.raises(AttributeError, match="'Adam' object has no attribute 'nonsense'"):
+            _ = optimizer.nonsense
+        unnamed = hvd.DistributedOptimizer(torch.optim.SGD(make_model().parameters(), lr=0.1))
+        assert len(set(unnamed._parameter_names.values())) == 4
+
+    run_ranks(size, main)
+
+
+def test_a_users_optimizer_may_answer_for_missing_names_itself(run_ranks, make_model):
+    class Answering(torch.optim.SGD):
+        def __getattr__(self, name):
+            if name == "answer":
+                return 42
+            raise AttributeError(name)
+
+    def main():
+        optimizer = hvd.DistributedOptimizer(Answering(make_model().parameters(), lr=0.1))
+        assert optimizer.answer == 42
+        assert not hasattr(optimizer, "nonsense")
+
+    run_ranks(2, main)
+
+
 def test_named_parameters_are_checked(run_ranks, make_model):
     def main():
         model = make_model()

@@ -74,7 +74,7 @@ def test_training_equals_one_process(run_ranks, size, as_dense, passes):
                 _loss(model, _words(step, hvd.rank(), which_pass)).backward()
             optimizer.step()
             if size > 1:
-                assert model[0].weight.grad.is_sparse is not as_dense
+                assert model[0].weight.grad.is_sparse
         _assert_close(model, _train_alone(size, make_optimizer, sparse=True, passes=passes))
         return [p.detach() for p in model.parameters()]
 
@@ -131,13 +131,44 @@ def test_a_rank_without_a_gradient_takes_part_with_no_rows(run_ranks):
     run_ranks(3, main)
 
 
+@pytest.mark.parametrize("compression", [hvd.Compression.none, hvd.Compression.fp16])
+def test_what_was_reduced_as_dense_is_sparse_again(run_ranks, compression):
+    def main():
+        model = torch.nn.Embedding(6, 2, sparse=True)
+        optimizer = hvd.DistributedOptimizer(
+            torch.optim.SGD(model.parameters(), lr=0.5),
+            compression=compression,
+            sparse_as_dense=True,
+        )
+        for clears in (True, False):
+            optimizer.zero_grad(set_to_none=clears)
+            model(torch.tensor([1, 2 + hvd.rank()])).sum().backward()
+            optimizer.synchronize()
+            gradient = model.weight.grad
+            assert (gradient.is_sparse, gradient.sparse_dim(), gradient.dtype) == (
+                True,
+                1,
+                torch.float32,
+            )
+            assert gradient.coalesce().indices().tolist() == [[1, 2, 3]]
+            rows = torch.tensor([[0.0, 1.0, 0.5, 0.5, 0.0, 0.0]]).t().expand(6, 2)
+            assert torch.equal(gradient.to_dense(), rows)
+            with optimizer.skip_synchronize():
+                optimizer.step()
+
+    run_ranks(2, main)
+
+
+@pytest.mark.parametrize("as_dense", [False, True])
 @pytest.mark.parametrize("size", [2, 3])
-def test_sparse_adam_has_the_same_rows_as_one_process(run_ranks, size):
+def test_sparse_adam_has_the_same_rows_as_one_process(run_ranks, size, as_dense):
     def main():
         model, alone = (torch.nn.EmbeddingBag(20, 4, sparse=True, mode="sum") for _ in range(2))
         alone.load_state_dict(hvd.broadcast_object(alone.state_dict()))
         model.load_state_dict(alone.state_dict())
-        optimizer = hvd.DistributedOptimizer(torch.optim.SparseAdam(model.parameters(), lr=0.1))
+        optimizer = hvd.DistributedOptimizer(
+            torch.optim.SparseAdam(model.parameters(), lr=0.1), sparse_as_dense=as_dense
+        )
         plain = torch.optim.SparseAdam(alone.parameters(), lr=0.1)
         hvd.broadcast_optimizer_state(optimizer, 0)
         for step in range(3):

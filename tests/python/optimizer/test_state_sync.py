@@ -30,6 +30,53 @@ def test_parameters_and_buffers_become_the_roots(run_ranks, same_on_all, root):
     run_ranks(3, main)
 
 
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_parameters_need_no_names(run_ranks, kind):
+    def main():
+        model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+        with torch.no_grad():
+            for number, parameter in enumerate(model.parameters()):
+                parameter.fill_(10 * hvd.rank() + number)
+        hvd.broadcast_parameters(kind(list(model.parameters())), root_rank=1)
+        for number, parameter in enumerate(model.parameters()):
+            assert torch.all(parameter == 10 + number)
+
+    run_ranks(3, main)
+
+
+def test_a_new_optimizers_parameters_have_gradients_afterwards(run_ranks):
+    def main():
+        model = torch.nn.Sequential(torch.nn.Embedding(5, 4, sparse=True), torch.nn.Linear(4, 2))
+        embedding, weight, bias = model.parameters()
+        bias.requires_grad_(False)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=0.1, momentum=0.9)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        hvd.broadcast_optimizer_state(optimizer, 0, model)
+        assert torch.equal(weight.grad, torch.zeros_like(weight))
+        assert embedding.grad is None  # its gradient is to be sparse
+        assert bias.grad is None
+        # No step was made for it: weight decay would have changed them.
+        for parameter, was in zip(model.parameters(), before, strict=True):
+            assert torch.equal(parameter, was)
+
+    run_ranks(2, main)
+
+
+@pytest.mark.parametrize("root", [0, 1])
+def test_all_ranks_have_gradients_afterwards_or_none_has(run_ranks, root):
+    def main():
+        weight = torch.nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.9)
+        if hvd.rank() == 0:  # as from a checkpoint
+            weight.grad = torch.ones(3)
+            optimizer.step()
+            optimizer.zero_grad()
+        hvd.broadcast_optimizer_state(optimizer, root)
+        assert hvd.allgather_object(weight.grad is None) == [root == 0] * 2
+
+    run_ranks(2, main)
+
+
 def test_a_state_dict_may_hold_none_and_tied_parameters(run_ranks):
     def main():
         tied = torch.full((3,), float(hvd.rank()))

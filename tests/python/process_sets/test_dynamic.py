@@ -30,6 +30,26 @@ def test_numbers_are_never_used_again(run_ranks):
     run_ranks(3, main, init=False)
 
 
+def test_a_set_that_is_not_registered_has_no_size_and_is_not_removed(run_ranks):
+    def main():
+        pair = hvd.ProcessSet([0, 2])
+        assert (pair.size(), pair.rank()) == (None, None)
+        assert pair.included() is (hvd.rank() != 1)
+        assert hvd.remove_process_set(pair) is False
+        hvd.add_process_set(pair)
+        assert pair.size() == 2
+        if pair.included():
+            assert pair.rank() == hvd.rank() // 2
+        else:
+            with pytest.raises(ValueError, match="rank 1 is not in"):
+                pair.rank()
+        assert hvd.remove_process_set(pair) is True
+        assert (pair.size(), pair.rank()) == (None, None)
+        assert hvd.remove_process_set(pair) is False
+
+    run_ranks(3, main, env=_DYNAMIC)
+
+
 def test_the_global_set_cannot_be_removed(run_ranks):
     def main():
         assert hvd.remove_process_set(hvd.global_process_set) is False
@@ -81,10 +101,10 @@ def test_without_dynamic_sets_nothing_is_added_or_removed(run_ranks):
         for call in (
             lambda: hvd.add_process_set([1]),
             lambda: hvd.remove_process_set(fixed),
-            lambda: hvd.remove_process_set(hvd.global_process_set),
         ):
             with pytest.raises(ValueError, match="RUEDA_DYNAMIC_PROCESS_SETS=1 on all ranks"):
                 call()
+        assert hvd.remove_process_set(hvd.global_process_set) is False
         assert hvd.process_set_ids_and_ranks() == {0: [0, 1], 1: [0]}
 
     run_ranks(2, main, init=False)
@@ -108,7 +128,6 @@ def test_a_removed_set_is_refused_in_words(run_ranks):
             lambda: hvd.allreduce(torch.ones(1), process_set=pair),
             lambda: hvd.barrier(pair),
             lambda: hvd.join(process_set=pair),
-            lambda: hvd.remove_process_set(pair),
         ):
             with pytest.raises(ValueError, match="not registered, or not any more"):
                 call()

@@ -107,7 +107,7 @@ def test_wrong_numbers_are_refused(make_world):
 
 @pytest.mark.parametrize("compression", ["none", "bf16"])
 @pytest.mark.parametrize("as_dense", [True, False])
-def test_a_sparse_gradient_becomes_dense_at_once_or_when_it_has_to(pair, as_dense, compression):
+def test_a_sparse_gradient_is_made_dense_for_a_while_or_for_good(pair, as_dense, compression):
     tables = [torch.nn.Embedding(6, 2, sparse=True) for _ in range(2)]
     reducers = [
         _reducer(
@@ -129,7 +129,8 @@ def test_a_sparse_gradient_becomes_dense_at_once_or_when_it_has_to(pair, as_dens
             expected = torch.zeros(6, 2)
             expected[1] = 2
             expected[2:4] = 0.5
-            assert torch.equal(tables[rank].weight.grad, expected)
+            assert tables[rank].weight.grad.is_sparse is as_dense
+            assert torch.equal(tables[rank].weight.grad.to_dense(), expected)
             tables[rank].weight.grad = None
 
     pair.run(main)
