@@ -30,11 +30,13 @@ TABLE = {
     "device": row("core", system="immintrin.h xmmintrin.h"),
     "transport": row("core", system=None),
     "control": row("core"),
+    "timeline": row("core transport control", system=None),
     "collectives": row("core device transport"),
     "backends": row("core device transport collectives", system=None),
-    "engine": row("core device transport control collectives backends", system=None),
+    "engine": row("core device transport control timeline collectives backends", system=None),
+    "bench": row("core device transport control backends engine", system=None),
     "torch": row("core control engine transport/arena.h"),  # the arena as the engine hands it out
-    "bindings": row("core control engine transport"),
+    "bindings": row("core control engine transport bench"),
 }
 # Third-party libraries, and the only files or folders that may include them.
 LIBRARIES = {
