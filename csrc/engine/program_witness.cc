@@ -5,6 +5,7 @@
 #include <mutex>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "transport/thread_setup.h"
 
@@ -12,6 +13,14 @@ namespace rueda::engine {
 namespace {
 
 constexpr auto kLastAnswer = std::chrono::seconds(1);
+
+// A thread that may never end is neither joined nor destroyed.
+void LeaveToTheExit(std::thread thread) {
+  static std::mutex mutex;
+  static auto* const threads = new std::vector<std::thread>;  // guarded by mutex
+  const std::lock_guard lock(mutex);
+  threads->push_back(std::move(thread));
+}
 
 }  // namespace
 
@@ -41,8 +50,8 @@ ProgramWitness::~ProgramWitness() {
     return;
   }
   // It waits for the interpreter's lock and may do so for ever; joining it would, too. It owns what
-  // it touches, so its handle is moved to where nobody destroys it.
-  [[maybe_unused]] auto* const left_to_the_exit = new std::thread(std::move(thread_));
+  // it touches.
+  LeaveToTheExit(std::move(thread_));
 }
 
 void ProgramWitness::Ask() {

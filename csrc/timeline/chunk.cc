@@ -1,5 +1,6 @@
 #include "timeline/chunk.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -136,8 +137,7 @@ bool ChunkWriter::Put(uint8_t type, std::string_view name, Fields... fields) {
   if (bytes_ == nullptr) bytes_ = std::make_unique_for_overwrite<uint8_t[]>(kMaxSpanBytes);
   uint8_t* at = Store(bytes_.get() + used_, type);
   at = Store(at, static_cast<uint32_t>(name.size()));
-  std::memcpy(at, name.data(), name.size());
-  at += name.size();
+  at = std::copy(name.begin(), name.end(), at);
   ((at = Store(at, fields)), ...);
   used_ += bytes;
   ++spans_;

@@ -44,11 +44,11 @@ int64_t UnixMicroseconds() {
 
 Result<std::unique_ptr<TraceWriter>> TraceWriter::Open(const std::string& path,
                                                        const Topology& topology, TimePoint began,
-                                                       Log log) {
+                                                       Log log, size_t max_waiting_bytes) {
   Result<TraceFile> file = TraceFile::Open(path);
   if (!file.ok()) return file.status();
   std::unique_ptr<TraceWriter> writer(
-      new TraceWriter(std::move(*file), topology, began, std::move(log)));
+      new TraceWriter(std::move(*file), topology, began, std::move(log), max_waiting_bytes));
   // The format's plain array: Perfetto opens it also where its end was torn off. The first event
   // has no comma before it.
   std::string head = "[";
@@ -64,12 +64,14 @@ Result<std::unique_ptr<TraceWriter>> TraceWriter::Open(const std::string& path,
   return writer;
 }
 
-TraceWriter::TraceWriter(TraceFile file, const Topology& topology, TimePoint began, Log log)
+TraceWriter::TraceWriter(TraceFile file, const Topology& topology, TimePoint began, Log log,
+                         size_t max_waiting_bytes)
     : file_(std::move(file)),
       path_(file_.path()),
       began_(began.time_since_epoch().count()),
       began_unix_us_(UnixMicroseconds()),
       log_(std::move(log)),
+      max_waiting_bytes_(max_waiting_bytes),
       ranks_(static_cast<size_t>(topology.size)) {
   for (int rank = 0; rank < topology.size; ++rank) {
     OfRank& of_rank = ranks_[static_cast<size_t>(rank)];
@@ -86,7 +88,7 @@ void TraceWriter::Take(std::vector<ChunkOfRank> chunks) {
   {
     const std::lock_guard lock(mutex_);
     for (ChunkOfRank& chunk : chunks) {
-      if (waiting_bytes_ + chunk.bytes.size() > kMaxWaitingBytes) {
+      if (waiting_bytes_ + chunk.bytes.size() > max_waiting_bytes_) {
         Drop(chunk.rank, SpansIn(chunk.bytes));
         continue;
       }
@@ -144,7 +146,7 @@ void TraceWriter::Run() {
     const Duration pause(kRest * (ThreadCpuNanoseconds() - before));
     lock.lock();
     changed_.wait_for(lock, pause,
-                      [this] { return finishing_ || waiting_bytes_ > kMaxWaitingBytes / 2; });
+                      [this] { return finishing_ || waiting_bytes_ > max_waiting_bytes_ / 2; });
   }
 }
 

@@ -40,14 +40,15 @@ struct ChunkOfRank {
 
 class TraceWriter {
  public:
-  // What waits to be written.
+  // What may wait to be written, unless Open is told another bound.
   static constexpr size_t kMaxWaitingBytes = size_t{32} << 20;
 
   // Opens the file, writes an empty trace and starts the thread. `began` is the trace's time 0 by
   // rank 0's clock. kInvalidArgument for a path that cannot be written.
   static Result<std::unique_ptr<TraceWriter>> Open(const std::string& path,
                                                    const Topology& topology, TimePoint began,
-                                                   Log log);
+                                                   Log log,
+                                                   size_t max_waiting_bytes = kMaxWaitingBytes);
   // Finishes if nobody did, and joins the thread.
   ~TraceWriter();
   TraceWriter(const TraceWriter&) = delete;
@@ -74,7 +75,8 @@ class TraceWriter {
     bool missing = false;  // guarded by mutex_
   };
 
-  TraceWriter(TraceFile file, const Topology& topology, TimePoint began, Log log);
+  TraceWriter(TraceFile file, const Topology& topology, TimePoint began, Log log,
+              size_t max_waiting_bytes);
 
   void Run();
   // The thread's, and Join's afterwards: chunks become text.
@@ -89,6 +91,7 @@ class TraceWriter {
   const int64_t began_;
   const int64_t began_unix_us_;
   const Log log_;
+  const size_t max_waiting_bytes_;
   std::string text_;  // the thread's, and Join's afterwards
   Status status_;     // likewise
   std::vector<OfRank> ranks_;
