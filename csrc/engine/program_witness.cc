@@ -13,14 +13,7 @@ namespace rueda::engine {
 namespace {
 
 constexpr auto kLastAnswer = std::chrono::seconds(1);
-
-// A thread that may never end is neither joined nor destroyed.
-void LeaveToTheExit(std::thread thread) {
-  static std::mutex mutex;
-  static auto* const threads = new std::vector<std::thread>;  // guarded by mutex
-  const std::lock_guard lock(mutex);
-  threads->push_back(std::move(thread));
-}
+constexpr auto kAtTheExit = std::chrono::milliseconds(100);
 
 }  // namespace
 
@@ -30,6 +23,47 @@ struct ProgramWitness::Shared {
   std::function<void()> wake;         // guarded by mutex; null once the witness is gone
   bool open = false;                  // guarded by mutex
   std::optional<std::string> answer;  // guarded by mutex
+
+  // Whether the question's thread is about to end.
+  bool WaitForTheEnd(std::chrono::milliseconds limit) {
+    std::unique_lock lock(mutex);
+    return ended.wait_for(lock, limit, [this] { return !open; });
+  }
+};
+
+// Threads whose question was open when their witness went. Such a thread waits for the
+// interpreter's lock and may do so for ever; joining it would, too. It owns what it touches.
+class ProgramWitness::LeftBehind {
+ public:
+  static LeftBehind& Instance() {
+    static LeftBehind instance;
+    return instance;
+  }
+
+  void Add(std::thread thread, std::shared_ptr<Shared> shared) {
+    const std::lock_guard lock(mutex_);
+    threads_.push_back({std::move(thread), std::move(shared)});
+  }
+
+ private:
+  struct Entry {
+    std::thread thread;
+    std::shared_ptr<Shared> shared;
+  };
+
+  ~LeftBehind() {
+    for (Entry& entry : threads_) {
+      if (entry.shared->WaitForTheEnd(kAtTheExit)) {
+        entry.thread.join();
+      } else {
+        // Ended by the process's end. A handle that is destroyed would end the process at once.
+        [[maybe_unused]] auto* const for_ever = new std::thread(std::move(entry.thread));
+      }
+    }
+  }
+
+  std::mutex mutex_;
+  std::vector<Entry> threads_;  // guarded by mutex_
 };
 
 ProgramWitness::ProgramWitness(std::function<std::string()> describe, std::function<void()> wake)
@@ -39,19 +73,16 @@ ProgramWitness::ProgramWitness(std::function<std::string()> describe, std::funct
 
 ProgramWitness::~ProgramWitness() {
   if (!thread_.joinable()) return;
-  bool ended = false;
+  const bool ended = shared_->WaitForTheEnd(kLastAnswer);
   {
-    std::unique_lock lock(shared_->mutex);
-    ended = shared_->ended.wait_for(lock, kLastAnswer, [this] { return !shared_->open; });
+    const std::lock_guard lock(shared_->mutex);
     shared_->wake = nullptr;
   }
   if (ended) {
     thread_.join();
-    return;
+  } else {
+    LeftBehind::Instance().Add(std::move(thread_), shared_);
   }
-  // It waits for the interpreter's lock and may do so for ever; joining it would, too. It owns what
-  // it touches.
-  LeaveToTheExit(std::move(thread_));
 }
 
 void ProgramWitness::Ask() {

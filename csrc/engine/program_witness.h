@@ -33,6 +33,7 @@ class ProgramWitness {
 
  private:
   struct Shared;
+  class LeftBehind;
 
   const std::function<std::string()> describe_;
   const std::shared_ptr<Shared> shared_;  // with a thread that may outlive this
