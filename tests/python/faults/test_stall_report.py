@@ -283,9 +283,9 @@ def test_a_stall_of_a_process_set_and_of_a_barrier(start_ranks):
     for in_set, words in [(True, "allreduce 'pair' in process set 1 waits"), (False, "barrier '")]:
         env = {"RUEDA_DYNAMIC_PROCESS_SETS": "1", **_CHECK}
         job = start_ranks(3, main, in_set, env=env)
-        job.wait_for_output(0, "next report in")
-        assert words in job.output(0)
-        assert "for rank 2 (pid " in job.output(0)
+        # On a busy machine the set's own making may stall, and be told of, first.
+        job.wait_for_output(0, words)
+        job.wait_for_output(0, "for rank 2 (pid ")
         job.tell(2, "go")
         job.tell(0, "go")
         job.results()
