@@ -9,13 +9,16 @@ import torch
 
 from rueda._objects import broadcast_object
 from rueda._state_sync import broadcast_optimizer_state, broadcast_parameters
+from rueda.elastic.kept import Kept
 from rueda.elastic.sampler import ElasticSampler
 
 _T = TypeVar("_T")
 
 
-class StateHandler(Generic[_T]):
+class StateHandler(Kept, Generic[_T]):
     """Keeps one object of a ``TorchState``; a user's own derives from it.
+
+    It has to define ``save``, ``restore`` and ``sync``, and may define ``reset``.
 
     Attributes:
         value: The object, which stays the same one over failures.
@@ -23,21 +26,6 @@ class StateHandler(Generic[_T]):
 
     def __init__(self, value: _T) -> None:
         self.value = value
-
-    def save(self) -> None:
-        """Copy what ``restore`` goes back to."""
-        raise NotImplementedError(f"{type(self).__name__} has to define save()")
-
-    def restore(self) -> None:
-        """Go back to what was saved last."""
-        raise NotImplementedError(f"{type(self).__name__} has to define restore()")
-
-    def sync(self) -> None:
-        """Give all ranks rank 0's; all ranks call it."""
-        raise NotImplementedError(f"{type(self).__name__} has to define sync()")
-
-    def reset(self) -> None:
-        """Adapt to the ranks there are now; called after each reset, before ``sync``."""
 
     def set_value(self, value: _T) -> None:
         """Take another object in its place, and save it."""

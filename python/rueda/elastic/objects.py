@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rueda.elastic.kept import Kept
 from rueda.elastic.notifications import HostUpdateResult
 from rueda.exceptions import HostsUpdatedInterrupt
 
 
-class State:
+class State(Kept):
     """What ``run`` saves, restores and sends; a user's own derives from it.
+
+    It has to define ``save``, ``restore`` and ``sync``, and may define ``reset``.
 
     It belongs to the thread that trains; ``on_hosts_updated`` alone may be called by any.
     """
@@ -85,21 +88,6 @@ class State:
         before, self._last_news, result = self._bcast_object((before, latest, result))
         if self._last_news > before:
             raise HostsUpdatedInterrupt(result == HostUpdateResult.removed)
-
-    def save(self) -> None:
-        """Copy the state; this is what ``restore`` goes back to."""
-        raise NotImplementedError(f"{type(self).__name__} has to define save()")
-
-    def restore(self) -> None:
-        """Go back to what was saved last."""
-        raise NotImplementedError(f"{type(self).__name__} has to define restore()")
-
-    def sync(self) -> None:
-        """Give all ranks the state of rank 0; all ranks call it."""
-        raise NotImplementedError(f"{type(self).__name__} has to define sync()")
-
-    def reset(self) -> None:
-        """Adapt to the ranks there are now; called after each reset, before ``sync``."""
 
 
 def refuse_methods(kind: type[State], names: Iterable[str]) -> None:

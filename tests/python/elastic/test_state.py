@@ -115,6 +115,21 @@ def test_news_of_hosts_interrupt_once_and_say_whether_to_skip_the_sync(
     state.check_host_updates()  # told no longer, and old news
 
 
+@pytest.mark.parametrize("missing", ["save", "restore", "sync"])
+@pytest.mark.parametrize("kind", [hvd.elastic.State, StateHandler])
+def test_what_cannot_be_restored_is_refused_when_it_is_made(kind, missing):
+    def does_nothing(self):
+        pass
+
+    names = {"save", "restore", "sync"}
+    whole = type("Whole", (kind,), dict.fromkeys(names, does_nothing))
+    partly = type("Partly", (kind,), dict.fromkeys(names - {missing}, does_nothing))
+    arguments = (_alone, _rank_0) if kind is hvd.elastic.State else (1,)
+    whole(*arguments)
+    with pytest.raises(TypeError, match=f"Partly.*{missing}"):
+        partly(*arguments)
+
+
 class _Counter:
     def __init__(self):
         self.count = 0
