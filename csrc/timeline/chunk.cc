@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <tuple>
+#include <type_traits>
 
 #include "control/wire.h"
 #include "control/words.h"
@@ -10,9 +12,64 @@
 namespace rueda::timeline {
 namespace {
 
-enum : uint8_t { kRequest = 1, kBucket = 2, kCopy = 3, kWait = 4, kFrame = 5 };
-
 constexpr size_t kMaxSpanBytes = kMaxChunkBytes - sizeof(uint32_t);
+
+// By kind of span: the byte that stands for it, and its fields after the name, in the order in
+// which they are written and read.
+template <typename Span>
+struct Layout;
+
+template <>
+struct Layout<RequestSpan> {
+  static constexpr uint8_t kKind = 1;
+  static auto FieldsOf(auto& s) {
+    return std::tie(s.kind, s.error, s.process_set, s.tensors, s.bytes, s.frame, s.bucket,
+                    s.submitted, s.offered, s.agreed, s.begun, s.done, s.last_rank, s.spread);
+  }
+};
+
+template <>
+struct Layout<BucketSpan> {
+  static constexpr uint8_t kKind = 2;
+  static auto FieldsOf(auto& s) {
+    return std::tie(s.kind, s.dtype, s.in_place, s.absent, s.error, s.process_set, s.tensors,
+                    s.bytes, s.frame, s.bucket, s.begun, s.done);
+  }
+};
+
+template <>
+struct Layout<CopySpan> {
+  static constexpr uint8_t kKind = 3;
+  static auto FieldsOf(auto& s) { return std::tie(s.out, s.bytes, s.begun, s.done); }
+};
+
+template <>
+struct Layout<WaitSpan> {
+  static constexpr uint8_t kKind = 4;
+  static auto FieldsOf(auto& s) { return std::tie(s.thread, s.begun, s.done); }
+};
+
+template <>
+struct Layout<FrameMark> {
+  static constexpr uint8_t kKind = 5;
+  static auto FieldsOf(auto& s) { return std::tie(s.number, s.responses, s.at); }
+};
+
+template <typename Span>
+std::string_view NameOf(const Span& span) {
+  if constexpr (requires { span.name; }) return control::Clip(span.name, kMaxSpanName);
+  return {};
+}
+
+// A field as it is written: flags and enumerations take a byte.
+template <typename Field>
+auto Wired(Field field) {
+  if constexpr (std::is_enum_v<Field> || std::is_same_v<Field, bool>) {
+    return static_cast<uint8_t>(field);
+  } else {
+    return field;
+  }
+}
 
 template <typename Integer>
 uint8_t* Store(uint8_t* at, Integer value) {
@@ -24,150 +81,75 @@ uint8_t* Store(uint8_t* at, Integer value) {
   return at + sizeof value;
 }
 
-std::string_view NameFrom(control::Reader& reader) {
-  const std::span<const uint8_t> bytes = reader.Bytes(reader.Count(kMaxSpanName, 1));
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+void Load(control::Reader& reader, uint32_t* field) { *field = reader.U32(); }
+void Load(control::Reader& reader, uint64_t* field) { *field = reader.U64(); }
+void Load(control::Reader& reader, int32_t* field) { *field = reader.I32(); }
+
+// Times and bytes. So small that differences of times, and sums with an offset, do not overflow.
+void Load(control::Reader& reader, int64_t* field) {
+  constexpr int64_t kMost = int64_t{1} << 61;
+  const int64_t value = reader.I64();
+  reader.Require(value >= 0 && value <= kMost, "a time or a size is out of range");
+  if (reader.ok()) *field = value;
 }
 
-OpKind KindFrom(control::Reader& reader) {
-  const uint8_t kind = reader.U8();
-  reader.Require(kind < kOpKindCount, "an unknown operation");
-  return reader.ok() ? static_cast<OpKind>(kind) : OpKind::kBarrier;
-}
-
-DType DTypeFrom(control::Reader& reader) {
-  const uint8_t dtype = reader.U8();
-  reader.Require(IsValid(static_cast<DType>(dtype)), "an unknown dtype");
-  return reader.ok() ? static_cast<DType>(dtype) : DType::kUInt8;
-}
-
-// So small that differences of times, and sums with an offset, do not overflow.
-constexpr int64_t kLastTime = int64_t{1} << 61;
-
-int64_t TimeFrom(control::Reader& reader) {
-  const int64_t time = reader.I64();
-  reader.Require(time >= 0 && time <= kLastTime, "a time is out of range");
-  return reader.ok() ? time : 0;
-}
-
-bool FlagFrom(control::Reader& reader) {
+void Load(control::Reader& reader, bool* field) {
   const uint8_t flag = reader.U8();
   reader.Require(flag <= 1, "a flag is neither 0 nor 1");
-  return flag == 1;
+  *field = flag == 1;
 }
 
-RequestSpan ReadRequest(control::Reader& reader) {
-  RequestSpan span;
-  span.name = NameFrom(reader);
-  span.kind = KindFrom(reader);
-  span.error = reader.I32();
-  span.process_set = reader.U32();
-  span.tensors = reader.U32();
-  span.bytes = reader.I64();
-  span.frame = reader.U64();
-  span.bucket = reader.U64();
-  span.submitted = TimeFrom(reader);
-  span.offered = TimeFrom(reader);
-  span.agreed = TimeFrom(reader);
-  span.begun = TimeFrom(reader);
-  span.done = TimeFrom(reader);
-  span.last_rank = reader.I32();
-  span.spread = TimeFrom(reader);
-  return span;
+void Load(control::Reader& reader, OpKind* field) {
+  const uint8_t kind = reader.U8();
+  reader.Require(kind < kOpKindCount, "an unknown operation");
+  if (reader.ok()) *field = static_cast<OpKind>(kind);
 }
 
-BucketSpan ReadBucket(control::Reader& reader) {
-  BucketSpan span;
-  span.name = NameFrom(reader);
-  span.kind = KindFrom(reader);
-  span.dtype = DTypeFrom(reader);
-  span.in_place = FlagFrom(reader);
-  span.absent = FlagFrom(reader);
-  span.error = reader.I32();
-  span.process_set = reader.U32();
-  span.tensors = reader.U32();
-  span.bytes = reader.I64();
-  span.frame = reader.U64();
-  span.bucket = reader.U64();
-  span.begun = TimeFrom(reader);
-  span.done = TimeFrom(reader);
-  return span;
-}
-
-CopySpan ReadCopy(control::Reader& reader) {
-  CopySpan span;
-  (void)NameFrom(reader);
-  span.out = FlagFrom(reader);
-  span.bytes = reader.I64();
-  span.begun = TimeFrom(reader);
-  span.done = TimeFrom(reader);
-  return span;
-}
-
-WaitSpan ReadWait(control::Reader& reader) {
-  WaitSpan span;
-  span.name = NameFrom(reader);
-  span.thread = reader.I32();
-  span.begun = TimeFrom(reader);
-  span.done = TimeFrom(reader);
-  return span;
-}
-
-FrameMark ReadFrame(control::Reader& reader) {
-  FrameMark mark;
-  (void)NameFrom(reader);
-  mark.number = reader.U64();
-  mark.responses = reader.U32();
-  mark.at = TimeFrom(reader);
-  return mark;
+void Load(control::Reader& reader, DType* field) {
+  const uint8_t dtype = reader.U8();
+  reader.Require(IsValid(static_cast<DType>(dtype)), "an unknown dtype");
+  if (reader.ok()) *field = static_cast<DType>(dtype);
 }
 
 template <typename Span>
-void VisitIfRead(const control::Reader& reader, const Span& span, SpanVisitor* visitor) {
+void VisitNext(control::Reader& reader, SpanVisitor* visitor) {
+  Span span;
+  const std::span<const uint8_t> name = reader.Bytes(reader.Count(kMaxSpanName, 1));
+  if constexpr (requires { span.name; }) {
+    span.name = {reinterpret_cast<const char*>(name.data()), name.size()};
+  } else {
+    reader.Require(name.empty(), "a name where there is none");
+  }
+  std::apply([&](auto&... fields) { (Load(reader, &fields), ...); }, Layout<Span>::FieldsOf(span));
   if (reader.ok()) visitor->Visit(span);
 }
 
 }  // namespace
 
-template <typename... Fields>
-bool ChunkWriter::Put(uint8_t type, std::string_view name, Fields... fields) {
-  name = control::Clip(name, kMaxSpanName);
-  const size_t bytes = 1 + sizeof(uint32_t) + name.size() + (sizeof(Fields) + ... + 0);
-  if (used_ + bytes > kMaxSpanBytes) return false;
-  if (bytes_ == nullptr) bytes_ = std::make_unique_for_overwrite<uint8_t[]>(kMaxSpanBytes);
-  uint8_t* at = Store(bytes_.get() + used_, type);
-  at = Store(at, static_cast<uint32_t>(name.size()));
-  at = std::copy(name.begin(), name.end(), at);
-  ((at = Store(at, fields)), ...);
-  used_ += bytes;
-  ++spans_;
-  return true;
+template <typename Span>
+bool ChunkWriter::Put(const Span& span) {
+  const std::string_view name = NameOf(span);
+  return std::apply(
+      [&](const auto&... fields) {
+        const size_t bytes = 1 + sizeof(uint32_t) + name.size() + (sizeof(Wired(fields)) + ...);
+        if (used_ + bytes > kMaxSpanBytes) return false;
+        if (bytes_ == nullptr) bytes_ = std::make_unique_for_overwrite<uint8_t[]>(kMaxSpanBytes);
+        uint8_t* at = Store(bytes_.get() + used_, Layout<Span>::kKind);
+        at = Store(at, static_cast<uint32_t>(name.size()));
+        at = std::copy(name.begin(), name.end(), at);
+        ((at = Store(at, Wired(fields))), ...);
+        used_ += bytes;
+        ++spans_;
+        return true;
+      },
+      Layout<Span>::FieldsOf(span));
 }
 
-bool ChunkWriter::Append(const RequestSpan& span) {
-  return Put(kRequest, span.name, static_cast<uint8_t>(span.kind), span.error, span.process_set,
-             span.tensors, span.bytes, span.frame, span.bucket, span.submitted, span.offered,
-             span.agreed, span.begun, span.done, span.last_rank, span.spread);
-}
-
-bool ChunkWriter::Append(const BucketSpan& span) {
-  return Put(kBucket, span.name, static_cast<uint8_t>(span.kind), static_cast<uint8_t>(span.dtype),
-             static_cast<uint8_t>(span.in_place), static_cast<uint8_t>(span.absent), span.error,
-             span.process_set, span.tensors, span.bytes, span.frame, span.bucket, span.begun,
-             span.done);
-}
-
-bool ChunkWriter::Append(const CopySpan& span) {
-  return Put(kCopy, {}, static_cast<uint8_t>(span.out), span.bytes, span.begun, span.done);
-}
-
-bool ChunkWriter::Append(const WaitSpan& span) {
-  return Put(kWait, span.name, span.thread, span.begun, span.done);
-}
-
-bool ChunkWriter::Append(const FrameMark& mark) {
-  return Put(kFrame, {}, mark.number, mark.responses, mark.at);
-}
+bool ChunkWriter::Append(const RequestSpan& span) { return Put(span); }
+bool ChunkWriter::Append(const BucketSpan& span) { return Put(span); }
+bool ChunkWriter::Append(const CopySpan& span) { return Put(span); }
+bool ChunkWriter::Append(const WaitSpan& span) { return Put(span); }
+bool ChunkWriter::Append(const FrameMark& mark) { return Put(mark); }
 
 std::vector<uint8_t> ChunkWriter::Take() {
   std::vector<uint8_t> taken(sizeof(uint32_t) + used_);
@@ -188,20 +170,20 @@ Status ReadChunk(std::span<const uint8_t> bytes, SpanVisitor* visitor) {
   uint32_t read = 0;
   for (; reader.ok() && reader.remaining() > 0; ++read) {
     switch (reader.U8()) {
-      case kRequest:
-        VisitIfRead(reader, ReadRequest(reader), visitor);
+      case Layout<RequestSpan>::kKind:
+        VisitNext<RequestSpan>(reader, visitor);
         break;
-      case kBucket:
-        VisitIfRead(reader, ReadBucket(reader), visitor);
+      case Layout<BucketSpan>::kKind:
+        VisitNext<BucketSpan>(reader, visitor);
         break;
-      case kCopy:
-        VisitIfRead(reader, ReadCopy(reader), visitor);
+      case Layout<CopySpan>::kKind:
+        VisitNext<CopySpan>(reader, visitor);
         break;
-      case kWait:
-        VisitIfRead(reader, ReadWait(reader), visitor);
+      case Layout<WaitSpan>::kKind:
+        VisitNext<WaitSpan>(reader, visitor);
         break;
-      case kFrame:
-        VisitIfRead(reader, ReadFrame(reader), visitor);
+      case Layout<FrameMark>::kKind:
+        VisitNext<FrameMark>(reader, visitor);
         break;
       default:
         reader.Fail("an unknown kind of span");

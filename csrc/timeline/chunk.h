@@ -33,8 +33,8 @@ class ChunkWriter {
   std::vector<uint8_t> Take();
 
  private:
-  template <typename... Fields>
-  bool Put(uint8_t type, std::string_view name, Fields... fields);
+  template <typename Span>
+  bool Put(const Span& span);
 
   std::unique_ptr<uint8_t[]> bytes_;  // allocated by the first span
   size_t used_ = 0;
