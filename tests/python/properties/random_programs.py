@@ -11,8 +11,10 @@ Values are left to the model: they follow from the program's seed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 _FLOATING = ["float16", "bfloat16", "float32", "float64"]
@@ -30,6 +32,27 @@ _LAYOUTS = ["plain", "plain", "transposed", "strided", "expanded"]
 _ROWS = st.sampled_from([0, 1, 1, 2, 2, 3, 3, 5, 7, 7, 64, 300])
 
 Program = dict[str, Any]
+
+
+def check_each(size: int, count: int, number: int, check: Callable[[Program], None]) -> None:
+    """Call ``check`` with random programs; the same seed ``number`` gives the same ones again.
+
+    When it fails, smaller programs are tried, and the smallest that fails is printed.
+    """
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(programs(size))
+    def example(program: Program) -> None:
+        check(program)
+
+    example()
 
 
 @st.composite

@@ -11,8 +11,6 @@ import secrets
 import program_runner
 import pytest
 import random_programs
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
 
 _DYNAMIC = {"RUEDA_DYNAMIC_PROCESS_SETS": "1"}
 _COUNTS = {
@@ -48,15 +46,6 @@ def test_programs_give_what_one_process_works_out(start_ranks, full_size, capsys
         size, main, env={**_DYNAMIC, "RUEDA_BACKEND": backend}, deadline=_DEADLINE_SECONDS
     )
 
-    @seeded(number)
-    @settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(random_programs.programs(size))
     def check(program):
         job.renew_deadline()
         for rank in range(size):
@@ -69,7 +58,7 @@ def test_programs_give_what_one_process_works_out(start_ranks, full_size, capsys
             for number_of_round, last in one["lasts"]:
                 assert lasts.setdefault(number_of_round, last) == last
 
-    check()
+    random_programs.check_each(size, count, number, check)
     for rank in range(size):
         job.tell(rank, None)
     job.results()

@@ -9,8 +9,6 @@ import program_runner
 import pytest
 import random_programs
 import traces
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
 
 import rueda as hvd
 
@@ -48,15 +46,6 @@ def test_random_programs_leave_traces_in_order(start_ranks, tmp_path, capsys, ba
     job = start_ranks(size, main, env=env, deadline=_DEADLINE_SECONDS)
     path = tmp_path / "trace.json"
 
-    @seeded(number)
-    @settings(
-        max_examples=_COUNTS[backend, size],
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(random_programs.programs(size))
     def check(program):
         job.renew_deadline()
         marks = random.Random(program["seed"]).random() < 0.5
@@ -69,7 +58,7 @@ def test_random_programs_leave_traces_in_order(start_ranks, tmp_path, capsys, ba
         assert all(of_rank["complete"] for of_rank in trace.metadata.values())
         assert marks or not trace.marks
 
-    check()
+    random_programs.check_each(size, _COUNTS[backend, size], number, check)
     for rank in range(size):
         job.tell(rank, None)
     job.results()
