@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend_buckets.h"
+#include "seeds.h"
 
 namespace rueda::testing {
 
@@ -112,7 +113,7 @@ inline void AbsentMembersGetNothingMoved(const BackendFixture& fixture) {
 }
 
 inline void MembersComeAndGo(const BackendFixture& fixture) {
-  for (const uint64_t seed : {20'27u, 20'28u, 20'29u}) {
+  for (uint64_t seed = 20'27; seed < 20'27 + SeedsOf(3u); ++seed) {
     INFO("seed " << seed);
     ForEachSize(fixture, [seed](int size, std::vector<BackendCase>& cases) {
       std::mt19937_64 random(seed);

@@ -13,6 +13,7 @@
 
 #include "backend_buckets.h"
 #include "backend_sets.h"
+#include "seeds.h"
 
 namespace rueda::testing {
 
@@ -154,7 +155,7 @@ inline Status RunQueues(BackendWorld& world, const std::vector<Queue>& queues, i
 // order.
 inline void RunsBucketsOfSeveralSetsAtOnce(const BackendFixture& fixture) {
   for (int size = 1; size <= kMostRanks; ++size) {
-    for (const uint64_t seed : {20'32u, 20'33u, 20'34u}) {
+    for (uint64_t seed = 20'32; seed < 20'32 + SeedsOf(3u); ++seed) {
       CAPTURE(size, seed);
       std::mt19937_64 random(seed);
       BackendWorld world = fixture.make(size);

@@ -105,8 +105,8 @@ inline std::string Difference(const std::vector<uint8_t>& found,
   if (found.size() != expected.size()) {
     return "has " + std::to_string(found.size()) + " bytes, not " + std::to_string(expected.size());
   }
+  if (found == expected) return "";  // at once: ThreadSanitizer looks at each byte of a loop
   const auto different = std::mismatch(found.begin(), found.end(), expected.begin());
-  if (different.first == found.end()) return "";
   return "byte " + std::to_string(different.first - found.begin()) + " differs";
 }
 

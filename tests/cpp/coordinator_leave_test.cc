@@ -198,7 +198,8 @@ TEST_CASE("while something is ready the deadline has passed", "[coordinator]") {
   CHECK(job->NextDeadline() == kNever);
 }
 
-TEST_CASE("answers that would make a frame too long wait for the next one", "[coordinator]") {
+TEST_CASE("answers that would make a frame too long wait for the next one",
+          "[coordinator][one-thread]") {
   CoordinatorJob job(2);
   constexpr size_t kOffers = 5000;
   Batch batch;

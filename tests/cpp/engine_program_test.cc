@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "seeds.h"
 #include "status_text.h"
 #include "thread_job.h"
 
@@ -77,13 +78,13 @@ void RunProgram(int size, uint64_t seed, const Config& config, int submissions) 
 
 TEST_CASE("random programs give what the plain model gives", "[engine][program]") {
   const int size = GENERATE(1, 2, 3, 4);
-  const uint64_t seed = GENERATE(1u, 2u);
+  const uint64_t seed = GENERATE(range(1u, 1u + SeedsOf(2u)));
   RunProgram(size, seed, {}, size == 4 ? 2'000 : 800);
 }
 
 TEST_CASE("random programs with little room: small buckets, few slots, no linger",
           "[engine][program]") {
-  const uint64_t seed = GENERATE(11u, 12u);
+  const uint64_t seed = GENERATE(range(11u, 11u + SeedsOf(2u)));
   Config config;
   config.fusion_threshold = 3'000;
   config.cache_capacity = 7;
@@ -92,7 +93,7 @@ TEST_CASE("random programs with little room: small buckets, few slots, no linger
 }
 
 TEST_CASE("random programs while the limits are searched", "[engine][program][autotune]") {
-  const uint64_t seed = GENERATE(21u, 22u);
+  const uint64_t seed = GENERATE(range(21u, 21u + SeedsOf(2u)));
   Config config;
   config.autotune = 1;
   config.autotune_steps_per_sample = 1;

@@ -7,6 +7,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "seeds.h"
+
 namespace rueda::control {
 namespace {
 
@@ -14,13 +16,13 @@ constexpr uint64_t kSeeds = 600;
 
 }  // namespace
 
-TEST_CASE("the negotiation keeps its invariants", "[simulation]") {
-  for (uint64_t seed = 0; seed < kSeeds; ++seed) {
+TEST_CASE("the negotiation keeps its invariants", "[simulation][one-thread]") {
+  for (uint64_t seed = 0; seed < testing::SeedsOf(kSeeds); ++seed) {
     DYNAMIC_SECTION("seed " << seed) { REQUIRE(Simulation(seed).Run() == ""); }
   }
 }
 
-TEST_CASE("the simulation reaches what it is meant to", "[simulation]") {
+TEST_CASE("the simulation reaches what it is meant to", "[simulation][one-thread]") {
   Figures total;
   for (uint64_t seed = 0; seed < 100; ++seed) {
     Simulation simulation(seed);
@@ -51,7 +53,7 @@ TEST_CASE("the simulation reaches what it is meant to", "[simulation]") {
   CHECK(total.changes > 300);
 }
 
-TEST_CASE("the same order of offers gives the same bytes of frames", "[simulation]") {
+TEST_CASE("the same order of offers gives the same bytes of frames", "[simulation][one-thread]") {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     Simulation one(seed);
     Simulation other(seed);

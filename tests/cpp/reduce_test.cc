@@ -195,7 +195,7 @@ std::string MismatchAnywhere(const std::vector<std::string>& sets, const ReduceS
   return "";
 }
 
-TEST_CASE("Reduce gives the reference's bits for every dtype and op", "[reduce]") {
+TEST_CASE("Reduce gives the reference's bits for every dtype and op", "[reduce][one-thread]") {
   const ChosenSet restore;
   const std::vector<std::string> sets = AvailableSets();
   const auto dtype = static_cast<DType>(GENERATE(range(0, kReducibleDTypeCount)));
@@ -215,7 +215,7 @@ TEST_CASE("Reduce gives the reference's bits for every dtype and op", "[reduce]"
   }
 }
 
-TEST_CASE("Reduce keeps the tree's order with many ranks", "[reduce]") {
+TEST_CASE("Reduce keeps the tree's order with many ranks", "[reduce][one-thread]") {
   const ChosenSet restore;
   const std::vector<std::string> sets = AvailableSets();
   const auto dtype = GENERATE(DType::kFloat16, DType::kBFloat16, DType::kFloat32, DType::kFloat64);
@@ -235,7 +235,8 @@ Bytes AllHalves() {
   return bytes;
 }
 
-TEST_CASE("the kernels widen and round every 16-bit float like the reference", "[reduce]") {
+TEST_CASE("the kernels widen and round every 16-bit float like the reference",
+          "[reduce][one-thread]") {
   const ChosenSet restore;
   const auto dtype = GENERATE(DType::kFloat16, DType::kBFloat16);
   const Bytes halves = AllHalves();

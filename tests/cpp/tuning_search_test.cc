@@ -65,7 +65,7 @@ Landscape Noisy(Landscape score, double deviation, uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("a search uses its budget and no more", "[autotune]") {
+TEST_CASE("a search uses its budget and no more", "[autotune][one-thread]") {
   for (const int samples : {1, 2, 3, 4, 5, 7, 20, 60, 200}) {
     SearchOptions options;
     options.samples = samples;
@@ -77,7 +77,8 @@ TEST_CASE("a search uses its budget and no more", "[autotune]") {
   }
 }
 
-TEST_CASE("a search comes near the best of a smooth landscape, wherever it lies", "[autotune]") {
+TEST_CASE("a search comes near the best of a smooth landscape, wherever it lies",
+          "[autotune][one-thread]") {
   for (const auto& [bytes, linger] : std::vector<std::pair<double, double>>{
            {20, 1}, {16, 0}, {28, 2.5}, {16, 2.5}, {28, 0}, {22, 0}, {24, 2}, {26, 0.6}}) {
     const Landscape hill = Hill(bytes, linger);
@@ -89,7 +90,7 @@ TEST_CASE("a search comes near the best of a smooth landscape, wherever it lies"
   }
 }
 
-TEST_CASE("noise costs a search little", "[autotune]") {
+TEST_CASE("noise costs a search little", "[autotune][one-thread]") {
   int good = 0;
   int worse = 0;
   for (uint64_t seed = 0; seed < 200; ++seed) {
@@ -103,7 +104,8 @@ TEST_CASE("noise costs a search little", "[autotune]") {
   CHECK(worse == 0);
 }
 
-TEST_CASE("a flat landscape leaves the start alone, with noise in most cases", "[autotune]") {
+TEST_CASE("a flat landscape leaves the start alone, with noise in most cases",
+          "[autotune][one-thread]") {
   const Landscape flat = [](const Setting&) { return 5e8; };
   CHECK(Search(flat).result == kStart);
   int moved = 0;
@@ -114,7 +116,7 @@ TEST_CASE("a flat landscape leaves the start alone, with noise in most cases", "
   CHECK(moved <= 20);
 }
 
-TEST_CASE("a start that is the best already stays", "[autotune]") {
+TEST_CASE("a start that is the best already stays", "[autotune][one-thread]") {
   const Landscape hill = Hill(26, 0.6);
   for (uint64_t seed = 0; seed < 100; ++seed) {
     const Outcome outcome = Search(Noisy(hill, 0.02, seed));
@@ -122,7 +124,7 @@ TEST_CASE("a start that is the best already stays", "[autotune]") {
   }
 }
 
-TEST_CASE("equal scores lead to equal proposals", "[autotune]") {
+TEST_CASE("equal scores lead to equal proposals", "[autotune][one-thread]") {
   for (uint64_t seed = 0; seed < 10; ++seed) {
     const Outcome one = Search(Noisy(Hill(21, 1), 0.1, seed));
     const Outcome other = Search(Noisy(Hill(21, 1), 0.1, seed));
@@ -131,7 +133,7 @@ TEST_CASE("equal scores lead to equal proposals", "[autotune]") {
   }
 }
 
-TEST_CASE("what the user has set is not searched", "[autotune]") {
+TEST_CASE("what the user has set is not searched", "[autotune][one-thread]") {
   SearchOptions fixed_bytes;
   fixed_bytes.tune_bucket_bytes = false;
   const Setting odd{12345, std::chrono::microseconds(77)};
@@ -148,7 +150,7 @@ TEST_CASE("what the user has set is not searched", "[autotune]") {
   CHECK(sizes.size() > 5);
 }
 
-TEST_CASE("scores that are none use samples up and change nothing", "[autotune]") {
+TEST_CASE("scores that are none use samples up and change nothing", "[autotune][one-thread]") {
   constexpr double kNone[] = {std::numeric_limits<double>::quiet_NaN(),
                               std::numeric_limits<double>::infinity(), 0, -1};
   for (const double none : kNone) {
@@ -166,7 +168,7 @@ TEST_CASE("scores that are none use samples up and change nothing", "[autotune]"
   CHECK(hill(outcome.result) >= hill(kStart));
 }
 
-TEST_CASE("the extremes of the noise option are searches, too", "[autotune]") {
+TEST_CASE("the extremes of the noise option are searches, too", "[autotune][one-thread]") {
   for (const double noise : {0.0, 1.0}) {
     SearchOptions options;
     options.noise = noise;

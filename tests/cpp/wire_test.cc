@@ -103,7 +103,8 @@ TEST_CASE("random bytes are refused or are exactly a message", "[wire]") {
   REQUIRE(wrong == 0);
 }
 
-TEST_CASE("no truncation decodes, and no flipped bit goes unseen or is a message", "[wire]") {
+TEST_CASE("no truncation decodes, and no flipped bit goes unseen or is a message",
+          "[wire][one-thread]") {
   Random random(4);
   size_t wrong = 0;
   for (int i = 0; i < 150; ++i) {
