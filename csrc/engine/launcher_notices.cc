@@ -72,9 +72,10 @@ TellLauncher NoticesTo(const std::string& descriptor, int rank) {
   const auto [rest, error] = std::from_chars(descriptor.data(), end, number);
   if (error != std::errc() || rest != end || number < 0 || !IsPipeToWrite(number)) return nullptr;
   return [number, rank](const std::string& headline, const std::string& text) {
-    // A pipe that polls as writable takes this much without blocking (pipe(7)).
+    // A pipe that polls as writable takes this much without blocking (pipe(7)). One without a
+    // reader polls as POLLOUT | POLLERR, and a write to it would raise SIGPIPE.
     pollfd writable{number, POLLOUT, 0};
-    if (::poll(&writable, 1, 0) != 1 || (writable.revents & POLLOUT) == 0) return;
+    if (::poll(&writable, 1, 0) != 1 || writable.revents != POLLOUT) return;
     const std::string line = EncodeNotice(rank, headline, text);
     [[maybe_unused]] const ssize_t written = ::write(number, line.data(), line.size());
   };

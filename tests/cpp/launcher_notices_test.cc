@@ -64,7 +64,18 @@ TEST_CASE("a launcher that does not read holds nobody up", "[notices]") {
   const TellLauncher tell = NoticesTo(std::to_string(pipe.writer.get()), 1);
   REQUIRE(tell != nullptr);
   for (int i = 0; i < 100; ++i) tell("h", std::string(4000, 't'));  // more than a pipe holds
-  CHECK(pipe.Read().size() % EncodeNotice(1, "h", std::string(4000, 't')).size() == 0);
+  const size_t bytes = pipe.Read().size();
+  CHECK(bytes > 0);
+  CHECK(bytes % EncodeNotice(1, "h", std::string(4000, 't')).size() == 0);
+}
+
+TEST_CASE("a launcher that has gone ends nobody", "[notices]") {
+  Pipe pipe;
+  const TellLauncher tell = NoticesTo(std::to_string(pipe.writer.get()), 1);
+  REQUIRE(tell != nullptr);
+  pipe.reader.reset();
+  tell("h", "t");  // a write would raise SIGPIPE, which ends a process that does not ignore it
+  CHECK(::fcntl(pipe.writer.get(), F_GETFD) >= 0);
 }
 
 TEST_CASE("what is no pipe to write gets no notices", "[notices]") {
