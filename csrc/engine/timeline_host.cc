@@ -172,7 +172,6 @@ void TimelineHost::Enter(Stage stage, TimePoint until) {
   {
     const std::lock_guard lock(mutex_);
     stage_ = stage;
-    command_.reset();
   }
   changed_.notify_all();
 }
@@ -183,7 +182,9 @@ bool TimelineHost::TakeCommand() {
   std::optional<Stage> command;
   {
     const std::lock_guard lock(mutex_);
-    command = command_;
+    // The stage begins with the taking: a caller whose patience ends later withdraws nothing.
+    command = std::exchange(command_, std::nullopt);
+    if (command) stage_ = *command;
   }
   if (command == Stage::kStarting) BeginRecording();
   if (command == Stage::kStopping) BeginStopping();
