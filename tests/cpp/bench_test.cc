@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "backend_world.h"
 #include "bench/beside_compute.h"
 #include "bench/board.h"
 #include "bench/engine_procedure.h"
@@ -226,15 +227,20 @@ TEST_CASE("the engine's procedure reduces in shared and in private memory") {
 }
 
 TEST_CASE("computing goes on while calls are made") {
-  CountingProcedure procedure(false);
   bench::BesidePlan plan;
   plan.slice = std::chrono::milliseconds(5);
   plan.slices = 2;
-  const auto figures = bench::MeasureBeside(procedure, plan);
-  REQUIRE(figures.ok());
-  REQUIRE(figures->call_seconds.size() == 10);
-  REQUIRE(procedure.calls == 10 + 4);
-  REQUIRE(figures->alone_per_second > 0);
+  double computed = 0;
+  // On a busy machine the computing thread may get no turn in slices as short as these.
+  for (const TimePoint end = Patience(); computed == 0 && SteadyClock().Now() < end;) {
+    CountingProcedure procedure(false);
+    const auto figures = bench::MeasureBeside(procedure, plan);
+    REQUIRE(figures.ok());
+    REQUIRE(figures->call_seconds.size() == 10);
+    REQUIRE(procedure.calls == 10 + 4);
+    computed = figures->alone_per_second;
+  }
+  REQUIRE(computed > 0);
 }
 
 }  // namespace rueda::testing

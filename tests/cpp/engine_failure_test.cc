@@ -1,4 +1,6 @@
 // The end of an epoch by an error: deaths, hangs, late ranks. Every survivor learns the same cause.
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -39,7 +41,7 @@ void CheckOver(ThreadJob& job, int rank, const Status& cause) {
 
 Status DeathOf(int rank) {
   return Status(StatusCode::kPeerLost, "rank " + std::to_string(rank) + " (pid " +
-                                           std::to_string(1000 + rank) + " on testhost) died")
+                                           std::to_string(::getpid()) + " on testhost) died")
       .Blame(rank);
 }
 

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <csignal>
+#include <future>
 #include <string>
 
 #include "transport/unique_fd.h"
@@ -40,6 +42,14 @@ TEST_CASE("the state of a process is told by its letter", "[process_state]") {
 TEST_CASE("the state of the own main thread is told from any thread", "[process_state]") {
   CHECK(OwnMainThreadState() == 'R');
   CHECK(ProcessState(::getpid()) == 'R');
+  auto of_main = std::async(std::launch::async, [] {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    char state = 'R';
+    // Until the main thread sleeps in get().
+    while (state != 'S' && std::chrono::steady_clock::now() < end) state = OwnMainThreadState();
+    return state;
+  });
+  CHECK(of_main.get() == 'S');
 }
 
 TEST_CASE("what is no process has no state", "[process_state]") {

@@ -57,19 +57,23 @@ Config Checked(double seconds) {
   return config;
 }
 
-// All but rank 1 offer "w"; it does once something was logged. The first line of the log.
-std::string FirstReport(ThreadJob& job, Logs& logs) {
+// All but rank 1 offer "w"; it does once something was logged that has `words` in it. That line,
+// which is the first, unless the machine was too busy for answers in time and a later one has them.
+std::string ReportWith(ThreadJob& job, Logs& logs, const std::string& words) {
   std::vector<std::vector<float>> values(kSize, std::vector<float>(4, 1.0f));
   const auto first = SubmitInPlace(job.engine(0), RequestFor("w", 4), &values[0]);
   const auto third = SubmitInPlace(job.engine(2), RequestFor("w", 4), &values[2]);
-  const bool said = logs.WaitFor();
+  const bool said = logs.WaitFor(words);
   const Status own = ReduceInPlace(job.engine(1), RequestFor("w", 4), &values[1]);
   CHECK(own == Status());
   CHECK(Finish(job.engine(0), first) == Status());
   CHECK(Finish(job.engine(2), third) == Status());
   REQUIRE(said);
-  CHECK(logs.lines().front().first == 0);
-  return logs.lines().front().second;
+  for (const auto& [rank, line] : logs.lines()) {
+    CHECK(rank == 0);
+    if (line.find(words) != std::string::npos) return line;
+  }
+  return "";
 }
 
 TEST_CASE("the program of a missing rank is asked", "[engine][stall]") {
@@ -86,7 +90,7 @@ TEST_CASE("the program of a missing rank is asked", "[engine][stall]") {
       told.push_back(headline);
     };
   });
-  const std::string report = FirstReport(job, logs);
+  const std::string report = ReportWith(job, logs, "is in f1");
   job.StopAll();
   CHECK_THAT(report, Catch::Contains("allreduce 'w' waits for rank 1 (pid 1001 on testhost), which "
                                      "is in f1 (x.py:1)") &&
@@ -107,7 +111,8 @@ TEST_CASE("a program that cannot answer is busy, and holds nothing up", "[engine
         return std::string("is back");
       };
     });
-    CHECK_THAT(FirstReport(job, logs), Catch::Contains("which is busy: its engine answers"));
+    const std::string report = ReportWith(job, logs, "is busy");
+    CHECK_THAT(report, Catch::Contains("which is busy: its engine answers"));
     job.StopAll();  // within its limits, though the gate is closed
   }
   gate->Open();
@@ -138,7 +143,7 @@ TEST_CASE("a program that answers late is told in the next report", "[engine][st
 
 TEST_CASE("a thousand withheld tensors make one report", "[engine][stall]") {
   Logs logs;
-  ThreadJob job(kSize, Checked(2),
+  ThreadJob job(kSize, Checked(0.5),
                 [&](int rank, engine::EngineParts& parts) { parts.log = logs.For(rank); });
   constexpr size_t kTensors = 1000;
   std::vector<std::vector<float>> values(kSize * kTensors, std::vector<float>(4, 1.0f));
@@ -152,12 +157,10 @@ TEST_CASE("a thousand withheld tensors make one report", "[engine][stall]") {
   };
   submit(0);
   submit(2);
-  REQUIRE(logs.WaitFor());
+  REQUIRE(logs.WaitFor("'t0', 't1', 't2', 't3' and 996 more wait for rank 1"));
   const auto lines = logs.lines();
-  REQUIRE(lines.size() == 1);
-  CHECK_THAT(lines[0].second,
-             Catch::Contains("'t0', 't1', 't2', 't3' and 996 more wait for rank 1"));
-  CHECK(lines[0].second.size() < 2000);
+  CHECK(lines.size() < 5);  // where offering takes longer than the limit, reports of a part of them
+  for (const auto& line : lines) CHECK(line.second.size() < 2000);
   submit(1);
   for (size_t i = 0; i < tickets.size(); ++i) {
     const int rank = i < kTensors ? 0 : i < 2 * kTensors ? 2 : 1;
@@ -187,12 +190,9 @@ TEST_CASE("a bucket that does not move is reported by the lowest rank that can",
                                     &values[static_cast<size_t>(rank)]));
   }
   REQUIRE(gate.WaitForArrival());
-  REQUIRE(logs.WaitFor());
-  const auto lines = logs.lines();
-  CHECK(lines[0].first == 0);
-  CHECK_THAT(lines[0].second,
-             Catch::Contains("allreduce 'w' has run for ") &&
-                 Catch::Contains("still waiting for rank 2 (pid 1002 on testhost)"));
+  REQUIRE(logs.WaitFor("allreduce 'w' has run for "));
+  CHECK_THAT(logs.lines().back().second,
+             Catch::Contains("still waiting for rank 2 (pid 1002 on testhost)"));
   gate.Open();
   for (int rank = 0; rank < kSize; ++rank) {
     CHECK(Finish(job.engine(rank), tickets[static_cast<size_t>(rank)]) == Status());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <functional>
 #include <future>
@@ -31,7 +32,7 @@ class ThreadJob {
       const auto index = static_cast<size_t>(rank);
       Topology topology{rank, size, rank, size, 0, 1, {}};
       for (int other = 0; other < size; ++other) {
-        topology.peers.push_back({"testhost", 1000 + other});
+        topology.peers.push_back({"testhost", ::getpid()});  // they are its threads
       }
       auto parts =
           engine::ComposeHostJob(topology, config, arenas.mappings[index], {},
