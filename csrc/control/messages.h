@@ -73,7 +73,7 @@ struct Response {
 struct Limits {
   int64_t bucket_bytes = int64_t{64} << 20;
   Duration run_timeout = std::chrono::seconds(300);  // of one bucket, while it runs
-  // How long the first of several submissions waits for company before it is offered.
+  // How long nothing may have been submitted before a rank offers what it has, see engine::Linger.
   Duration linger = std::chrono::microseconds(30);
 
   bool operator==(const Limits&) const = default;

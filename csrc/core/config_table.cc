@@ -31,8 +31,9 @@ constexpr std::array kOptions{
               "Named requests that are remembered and afterwards agreed on by one bit; 0 switches "
               "it off."},
     OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, 0, 1000000, false},
-              "Microseconds that the first of several asynchronous submissions waits for company. "
-              "Nothing lingers that somebody waits for. Rank 0's value holds for all."},
+              "Microseconds without another asynchronous submission after which those that there "
+              "are are offered; ten times as long at most after the first. Nothing lingers that "
+              "somebody waits for. Rank 0's value holds for all."},
     OptionRow{"RUEDA_AUTOTUNE", IntegerOption{&Config::autotune, 0, 1, false},
               "1 searches for the best fusion threshold and linger while the job runs. Rank 0's "
               "value holds for all, as do those below."},

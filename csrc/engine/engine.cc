@@ -22,7 +22,7 @@ class Engine::Impl {
         recorder_(std::make_shared<timeline::Recorder>(parts_.clock)),
         timeline_(AddTimeline(&parts_, recorder_)),
         copies_(recorder_),
-        table_(Tracer(recorder_)),
+        table_(Tracer(recorder_), parts_.parker.get()),
         loop_(MakeLoop()) {}
 
   void StartThread() {
@@ -113,15 +113,12 @@ Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
   if (submission.request->kind == OpKind::kAddProcessSet) {
     RUEDA_RETURN_IF_ERROR(PlaceNewSet(&submission));
   }
-  Result<TicketPtr> ticket = table_.Add(std::move(submission));
-  if (ticket.ok()) parts_.parker->Unpark();
-  return ticket;
+  return table_.Add(std::move(submission));
 }
 
 Ticket::Wake Engine::Impl::Wait(const TicketPtr& ticket, Duration slice) {
   if (ticket->done()) return Ticket::Wake::kDone;
-  table_.Hurry();
-  parts_.parker->Unpark();
+  if (!ticket->offered()) table_.Hurry();
   return ticket->Wait(slice);
 }
 

@@ -145,11 +145,10 @@ void Executor::Finish(Lane& lane, const Status& status) {
     last_run_.at = clock_->Now();
     last_run_.completed += static_cast<int64_t>(done.job.completes.size());
   }
-  for (Work* work : done.job.completes) {
-    const Status answer = work->failure;  // outlives the work
-    if (tuner_ != nullptr) tuner_->Completed(*work->submission.request);
-    table_->Complete(work, answer);
+  if (tuner_ != nullptr) {
+    for (const Work* work : done.job.completes) tuner_->Completed(*work->submission.request);
   }
+  table_->Complete(done.job.completes);
 }
 
 bool Executor::idle() const {

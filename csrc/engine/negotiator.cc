@@ -25,7 +25,7 @@ Result<bool> Negotiator::Offer() {
   if (!ReadyToOffer()) return false;
   // Cleared before looking once more, so that no wish for haste is lost.
   table_->CalmDown();
-  TakeNew();
+  TakeNew(SubmissionTable::AndThen::kSleeps);
   const std::vector<Work*> offered = std::exchange(collected_, {});
   if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered));
   if (road_->closed()) table_->CompleteUnagreed(*road_->closed());
@@ -33,13 +33,13 @@ Result<bool> Negotiator::Offer() {
 }
 
 void Negotiator::Collect() {
-  if (collected_.empty()) linger_until_ = parts_->clock->Now() + linger_;
-  TakeNew();
+  linger_.Took(parts_->clock->Now(), collected_.empty());
+  TakeNew(SubmissionTable::AndThen::kComesBack);
 }
 
-void Negotiator::TakeNew() {
+void Negotiator::TakeNew(SubmissionTable::AndThen and_then) {
   const size_t before = collected_.size();
-  table_->TakeNew(&collected_);
+  table_->TakeNew(&collected_, and_then);
   if (tuner_ == nullptr) return;
   for (size_t i = before; i < collected_.size(); ++i) {
     tuner_->Submitted(*collected_[i]->submission.request);
@@ -53,11 +53,12 @@ void Negotiator::Refuse(Work* work, const Status& error) {
 
 bool Negotiator::ReadyToOffer() const {
   if (collected_.empty() || closing_) return false;
-  return table_->wants_haste() || parts_->clock->Now() >= linger_until_;
+  return table_->wants_haste() || parts_->clock->Now() >= linger_.until();
 }
 
 Status Negotiator::OfferInBatches(const std::vector<Work*>& offered) {
   if (table_->tracer().on()) table_->tracer().Offered(offered);
+  for (Work* work : offered) work->ticket.MarkOffered();
   control::Batch batch;
   size_t bytes = 0;
   for (Work* work : offered) {
@@ -109,7 +110,7 @@ Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
 
 Status Negotiator::Take(const control::Frame& frame) {
   frame_ = frame.number;
-  linger_ = frame.limits.linger;
+  linger_.SetPause(frame.limits.linger);
   if (table_->tracer().on()) table_->tracer().TookFrame(frame);
   Taken taken;
   for (const control::Response& response : frame.responses) {

@@ -11,6 +11,7 @@
 #include "engine/control_road.h"
 #include "engine/engine_parts.h"
 #include "engine/executor.h"
+#include "engine/linger.h"
 #include "engine/submission_table.h"
 
 namespace rueda::engine {
@@ -29,8 +30,8 @@ class Negotiator {
   // Tells the tuner of what is submitted, and of what ends without a bucket; null: nobody.
   void Watch(Autotuner* tuner) { tuner_ = tuner; }
 
-  // Takes new submissions in and offers what is due: at once when somebody waits, else after they
-  // had time to find company. True if anything was offered.
+  // Takes new submissions in and offers what is due: at once when somebody waits, else once nothing
+  // has been submitted for a while. True if anything was offered.
   Result<bool> Offer();
 
   // Takes frames in: completes what failed, and hands planned buckets to the executor.
@@ -42,7 +43,9 @@ class Negotiator {
   bool leave_acknowledged() const { return leave_acknowledged_; }
 
   // When Offer has something to do even if nothing arrives.
-  TimePoint NextDeadline() const { return collected_.empty() || closing_ ? kNever : linger_until_; }
+  TimePoint NextDeadline() const {
+    return collected_.empty() || closing_ ? kNever : linger_.until();
+  }
 
  private:
   // What one frame agrees for one process set of this rank.
@@ -59,7 +62,7 @@ class Negotiator {
   };
 
   void Collect();
-  void TakeNew();
+  void TakeNew(SubmissionTable::AndThen and_then);
   void Refuse(Work* work, const Status& error);
   bool ReadyToOffer() const;
   Status OfferInBatches(const std::vector<Work*>& offered);
@@ -84,8 +87,7 @@ class Negotiator {
   std::vector<Work*> offered_by_slot_;
   std::vector<Work*> collected_;  // taken from the table, not offered yet
   uint64_t frame_ = 0;            // the number of the one that is taken in, or was last
-  Duration linger_;               // as the last frame says
-  TimePoint linger_until_ = kNever;
+  Linger linger_;                 // as the last frame says
   Autotuner* tuner_ = nullptr;
   bool closing_ = false;
   bool leave_acknowledged_ = false;

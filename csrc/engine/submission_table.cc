@@ -13,6 +13,7 @@ namespace rueda::engine {
 namespace {
 
 constexpr size_t kResultAlignment = 64;  // as PyTorch's own tensors
+constexpr size_t kMostSpareNodes = 4096;
 
 // Not zeroed: the backend writes every byte.
 std::shared_ptr<uint8_t[]> NewResult(int64_t bytes) {
@@ -71,37 +72,73 @@ Status SubmissionTable::CheckNotRemoving(uint32_t process_set) const {
 }
 
 Result<TicketPtr> SubmissionTable::Add(Submission submission) {
-  const int64_t submitted = tracer_.on() ? tracer_.Now() : 0;
-  std::lock_guard lock(mutex_);
-  if (!closed_.ok()) return closed_;
-  const control::Request& request = *submission.request;
-  RUEDA_RETURN_IF_ERROR(CheckNotRemoving(request.process_set));
-  auto [slot, added] = in_flight_.try_emplace(control::OfferKey(KeyOf(request)));
-  if (!added) {
-    return Status(StatusCode::kDuplicateName,
-                  "'" + request.name + "' is already in flight on this rank, as " +
-                      std::string(NameOf(slot->second->submission.request->kind)) +
-                      ": wait for it first, or give the second one another name");
+  auto work = std::make_shared<Work>();
+  work->submission = std::move(submission);
+  if (tracer_.on()) tracer_.Submitted(work.get(), tracer_.Now());
+  bool wakes = false;
+  {
+    std::lock_guard lock(mutex_);
+    RUEDA_RETURN_IF_ERROR(Insert(work));
+    added_.push_back(work.get());
+    wakes = std::exchange(engine_sleeps_, false);
+    has_new_.store(true, std::memory_order_release);
   }
-  slot->second = std::make_unique<Work>();
-  Work* work = slot->second.get();
-  const bool urgent = submission.urgent;
+  if (work->submission.urgent && !wants_haste_.exchange(true, std::memory_order_acq_rel)) {
+    wakes = true;
+  }
+  if (wakes && engine_ != nullptr) engine_->Unpark();
+  Ticket* const ticket = &work->ticket;
+  return TicketPtr(std::move(work), ticket);
+}
+
+Status SubmissionTable::Insert(const std::shared_ptr<Work>& work) {
+  if (!closed_.ok()) return closed_;
+  const control::Request& request = *work->submission.request;
+  RUEDA_RETURN_IF_ERROR(CheckNotRemoving(request.process_set));
+  const control::OfferKeyView key = KeyOf(request);
+  if (const auto known = in_flight_.find(key); known != in_flight_.end()) {
+    return {StatusCode::kDuplicateName,
+            "'" + request.name + "' is already in flight on this rank, as " +
+                std::string(NameOf(known->second->submission.request->kind)) +
+                ": wait for it first, or give the second one another name"};
+  }
+  if (spare_.empty()) {
+    in_flight_.emplace(key, work);
+  } else {
+    InFlight::node_type node = std::move(spare_.back());
+    spare_.pop_back();
+    node.key() = key;
+    node.mapped() = work;
+    in_flight_.insert(std::move(node));
+  }
   if (request.kind == OpKind::kRemoveProcessSet) {
     removing_.push_back(static_cast<uint32_t>(request.parts.front()));
   }
-  work->submission = std::move(submission);
-  if (submitted != 0) tracer_.Submitted(work, submitted);
-  added_.push_back(work);
-  has_new_.store(true, std::memory_order_release);
-  if (urgent) Hurry();
-  return work->ticket;
+  return Status::Ok();
 }
 
-void SubmissionTable::TakeNew(std::vector<Work*>* taken) {
+std::shared_ptr<Work> SubmissionTable::Remove(const Work& work) {
+  const control::Request& request = *work.submission.request;
+  if (request.kind == OpKind::kRemoveProcessSet) {
+    std::erase(removing_, static_cast<uint32_t>(request.parts.front()));
+  }
+  InFlight::node_type node = in_flight_.extract(KeyOf(request));
+  std::shared_ptr<Work> removed = std::move(node.mapped());
+  if (spare_.size() < kMostSpareNodes) spare_.push_back(std::move(node));
+  return removed;
+}
+
+void SubmissionTable::Hurry() {
+  const bool was_known = wants_haste_.exchange(true, std::memory_order_acq_rel);
+  if (!was_known && engine_ != nullptr) engine_->Unpark();
+}
+
+void SubmissionTable::TakeNew(std::vector<Work*>* taken, AndThen and_then) {
   std::lock_guard lock(mutex_);
   taken->insert(taken->end(), added_.begin(), added_.end());
   added_.clear();
   has_new_.store(false, std::memory_order_relaxed);
+  engine_sleeps_ = and_then == AndThen::kSleeps;
 }
 
 Work* SubmissionTable::Find(control::OfferKeyView key) {
@@ -111,25 +148,26 @@ Work* SubmissionTable::Find(control::OfferKeyView key) {
 }
 
 void SubmissionTable::Complete(Work* work, const Status& status) {
-  if (tracer_.on()) tracer_.Completed(*work, status);
-  tracer_.CountEnded(*work);
-  std::unique_ptr<Work> done;
+  work->failure = status;
+  Complete({&work, 1});
+}
+
+void SubmissionTable::Complete(std::span<Work* const> works) {
   {
     std::lock_guard lock(mutex_);
-    const control::Request& request = *work->submission.request;
-    const auto found = in_flight_.find(KeyOf(request));
-    done = std::move(found->second);
-    in_flight_.erase(found);
-    if (request.kind == OpKind::kRemoveProcessSet) {
-      std::erase(removing_, static_cast<uint32_t>(request.parts.front()));
-    }
+    for (const Work* work : works) finished_.push_back(Remove(*work));
   }
-  // Outside the lock, and the name is free before anybody can see the ticket done.
-  const TicketPtr ticket = done->ticket;
-  std::vector<OwnedResult> results = std::move(done->results);
-  const int64_t number = done->number;
-  done.reset();
-  ticket->Complete(status, std::move(results), number);
+  // Outside the lock, and the names are free before anybody can see a ticket done.
+  std::erase_if(finished_, [this](const auto& work) { return !Settle(*work, work->failure); });
+  for (const auto& work : finished_) work->ticket.WakeSleepers();
+  finished_.clear();
+}
+
+bool SubmissionTable::Settle(Work& work, Status status) const {
+  if (tracer_.on()) tracer_.Completed(work, status);
+  tracer_.CountEnded(work);
+  work.submission.keep_alive.reset();
+  return work.ticket.Settle(std::move(status), std::move(work.results), work.number);
 }
 
 SubmissionTable::Glance SubmissionTable::SomeInFlight(size_t most) {
@@ -173,16 +211,13 @@ void SubmissionTable::CompleteAll(const Status& why) {
 
 void SubmissionTable::CompleteEach(InFlight* works, const Status& why) {
   for (auto& [key, work] : *works) {
-    const TicketPtr ticket = work->ticket;
     // The same words on every rank that had this in flight.
     const std::string kind(NameOf(work->submission.request->kind));
-    const std::string stop = why.message().ends_with('.') ? " " : ". ";
-    Status status(why.code(), why.message() + stop + "This ended " + kind + " '" + key.name + "'.");
+    const bool is_sentence = why.message().ends_with('.') || why.message().ends_with('?');
+    Status status(why.code(), why.message() + (is_sentence ? "" : ".") + " This ended " + kind +
+                                  " '" + std::string(key.name) + "'.");
     status.Blame(why.blamed_rank());
-    if (tracer_.on()) tracer_.Completed(*work, status);
-    tracer_.CountEnded(*work);
-    work.reset();
-    ticket->Complete(std::move(status));
+    if (Settle(*work, std::move(status))) work->ticket.WakeSleepers();
   }
 }
 

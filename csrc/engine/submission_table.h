@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/ticket.h"
 #include "engine/tracer.h"
+#include "transport/parker.h"
 
 namespace rueda::engine {
 
@@ -23,10 +25,11 @@ struct Place {
   size_t members = 1;  // the set's size
 };
 
-// One submission from Submit to completion. After TakeNew it is the engine thread's alone.
+// One submission from Submit to completion. After TakeNew it is the engine thread's alone, but for
+// the ticket. Its memory lives as long as the ticket does: whoever waits frees what it allocated.
 struct Work {
   Submission submission;
-  TicketPtr ticket = std::make_shared<Ticket>();
+  Ticket ticket;
   bool agreed = false;               // a frame named it: it runs
   Status failure;                    // of a bucket that held a part of it
   std::vector<OwnedResult> results;  // by tensor, for operations whose results the engine allocates
@@ -40,25 +43,32 @@ struct Work {
 
 class SubmissionTable {
  public:
-  explicit SubmissionTable(Tracer tracer = {}) : tracer_(std::move(tracer)) {}
+  // `engine` is where the engine thread sleeps, null where nobody does.
+  explicit SubmissionTable(Tracer tracer = {}, transport::Parker* engine = nullptr)
+      : tracer_(std::move(tracer)), engine_(engine) {}
 
-  // Any thread. kDuplicateName, or the reason given to Close.
+  // Any thread. kDuplicateName, or the reason given to Close. Wakes the engine, unless it comes
+  // back by itself in time.
   Result<TicketPtr> Add(Submission submission);
 
   // Set by submitters: cheap to look at on every round of the engine's loop.
   bool has_new() const { return has_new_.load(std::memory_order_acquire); }
   bool wants_haste() const { return wants_haste_.load(std::memory_order_acquire); }
-  // Somebody waits: offer what there is at once. Any thread.
-  void Hurry() { wants_haste_.store(true, std::memory_order_release); }
+  // Somebody waits: offer what there is at once. Wakes the engine. Any thread.
+  void Hurry();
 
   // Engine thread: whoever wished for haste is about to be served.
   void CalmDown() { wants_haste_.store(false, std::memory_order_relaxed); }
 
-  // Engine thread. What was added since the last call, in order; clears the flags.
-  void TakeNew(std::vector<Work*>* taken);
+  // Engine thread. What was added since the last call, in order. With kComesBack the caller looks
+  // again soon, so that what is added meanwhile need not wake it.
+  enum class AndThen { kSleeps, kComesBack };
+  void TakeNew(std::vector<Work*>* taken, AndThen and_then);
   // Engine thread. The work in flight under this name, or null.
   Work* Find(control::OfferKeyView key);
-  // Engine thread. Completes one work and forgets it.
+  // Engine thread. Completes works, each with its own `failure`, and forgets them. All are done
+  // before any waiter is woken, or it would wait for the next one at once.
+  void Complete(std::span<Work* const> works);
   void Complete(Work* work, const Status& status);
 
   // How many works are in flight, and what the first few that come to hand are: "allreduce 'x'".
@@ -81,22 +91,33 @@ class SubmissionTable {
   Tracer& tracer() { return tracer_; }
 
  private:
-  using InFlight = std::unordered_map<control::OfferKey, std::unique_ptr<Work>,
+  // The keys are the names in the works' requests.
+  using InFlight = std::unordered_map<control::OfferKeyView, std::shared_ptr<Work>,
                                       control::OfferKeyHash, control::OfferKeyEqual>;
   static control::OfferKeyView KeyOf(const control::Request& request) {
     return {request.process_set, request.name};
   }
   Status CheckNotRemoving(uint32_t process_set) const;
   void CompleteEach(InFlight* works, const Status& why);
+  // With the lock held.
+  Status Insert(const std::shared_ptr<Work>& work);
+  std::shared_ptr<Work> Remove(const Work& work);
+  // True if somebody sleeps until it is done.
+  bool Settle(Work& work, Status status) const;
 
   Tracer tracer_;
+  transport::Parker* const engine_;
   std::mutex mutex_;
-  InFlight in_flight_;        // guarded by mutex_
+  InFlight in_flight_;  // guarded by mutex_
+  // Of names that are free again: a steady state allocates none. Guarded by mutex_.
+  std::vector<InFlight::node_type> spare_;
   std::vector<Work*> added_;  // guarded by mutex_
   Status closed_;             // guarded by mutex_
   // Process sets whose removal is in flight: nothing more may be offered to them. Guarded by
   // mutex_.
   std::vector<uint32_t> removing_;
+  bool engine_sleeps_ = true;                    // see TakeNew; guarded by mutex_
+  std::vector<std::shared_ptr<Work>> finished_;  // the engine thread's; empty between calls
   // Release by submitters after the table changed, acquire by the engine before it looks.
   std::atomic<bool> has_new_{false};
   std::atomic<bool> wants_haste_{false};

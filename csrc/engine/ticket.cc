@@ -40,14 +40,19 @@ Ticket::Wake Ticket::Sleep(Duration slice) {
 }
 
 void Ticket::Complete(Status status, std::vector<OwnedResult> results, int64_t number) {
+  if (Settle(std::move(status), std::move(results), number)) WakeSleepers();
+}
+
+bool Ticket::Settle(Status status, std::vector<OwnedResult> results, int64_t number) {
   status_ = std::move(status);
   results_ = std::move(results);
   number_ = number;
-  // Release: pairs with done()'s acquire. The ticket may be gone as soon as the state is kDone, but
-  // waking an address that nobody sleeps on any more is harmless.
-  if (state_.exchange(kDone, std::memory_order_acq_rel) == kPendingWithSleepers) {
-    transport::FutexWakeAll(&state_);
-  }
+  // Release: pairs with done()'s acquire.
+  return state_.exchange(kDone, std::memory_order_acq_rel) == kPendingWithSleepers;
 }
+
+// Its waiters may have let go of the ticket since it is done, but waking an address that nobody
+// sleeps on any more is harmless.
+void Ticket::WakeSleepers() { transport::FutexWakeAll(&state_); }
 
 }  // namespace rueda::engine

@@ -34,6 +34,11 @@ class Ticket {
   // True once completed; never drives the engine, never blocks. Any thread.
   bool done() const { return state_.load(std::memory_order_acquire) == kDone; }
 
+  // Whether its request has left this rank: haste is of no use any more. Set by the engine; any
+  // thread may ask, and may learn of it late.
+  bool offered() const { return offered_.load(std::memory_order_relaxed); }
+  void MarkOffered() { offered_.store(true, std::memory_order_relaxed); }
+
   // Valid once done.
   const Status& status() const { return status_; }
   std::vector<OwnedResult>& results() { return results_; }
@@ -50,6 +55,10 @@ class Ticket {
 
   // Engine only, once.
   void Complete(Status status, std::vector<OwnedResult> results = {}, int64_t number = 0);
+  // The same in two steps, so that no waiter runs before several tickets are done. True if somebody
+  // sleeps: Wake follows.
+  [[nodiscard]] bool Settle(Status status, std::vector<OwnedResult> results, int64_t number);
+  void WakeSleepers();
 
  private:
   Wake Sleep(Duration slice);
@@ -57,6 +66,7 @@ class Ticket {
   static constexpr uint32_t kPending = 0, kPendingWithSleepers = 1, kDone = 2;
 
   std::atomic<uint32_t> state_{kPending};
+  std::atomic<bool> offered_{false};
   Status status_;                     // written before state_ becomes kDone
   std::vector<OwnedResult> results_;  // likewise
   int64_t number_ = 0;                // likewise

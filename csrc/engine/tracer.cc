@@ -46,7 +46,7 @@ void Tracer::CountEnded(const Work& work) const {
 
 void Tracer::Submitted(Work* work, int64_t at) const {
   work->times.submitted = at;
-  work->ticket->Trace({recorder_, work->submission.request});
+  work->ticket.Trace({recorder_, work->submission.request});
 }
 
 void Tracer::Offered(const std::vector<Work*>& works) const {

@@ -59,7 +59,7 @@ struct Bench {
     request->name = name;
     tickets.push_back(table.Add({request, {}, nullptr, false}).value());
     std::vector<Work*> taken;
-    table.TakeNew(&taken);
+    table.TakeNew(&taken, SubmissionTable::AndThen::kSleeps);
     return taken.front();
   }
   void Enqueue(int64_t count, std::vector<Work*> completes, DType dtype = DType::kFloat32) {

@@ -12,6 +12,7 @@
 
 #include "deadline.h"
 #include "status_text.h"
+#include "transport/parker.h"
 
 namespace rueda::engine {
 namespace {
@@ -25,7 +26,7 @@ Submission Named(const std::string& name, std::shared_ptr<const void> keep_alive
 
 std::vector<std::string> TakeNames(SubmissionTable& table) {
   std::vector<Work*> taken;
-  table.TakeNew(&taken);
+  table.TakeNew(&taken, SubmissionTable::AndThen::kSleeps);
   std::vector<std::string> names;
   for (const Work* work : taken) names.push_back(work->submission.request->name);
   return names;
@@ -69,6 +70,88 @@ TEST_CASE("haste is wished for by the urgent and the waiting, and served once",
   CHECK_FALSE(table.wants_haste());
   table.Hurry();
   CHECK(table.wants_haste());
+}
+
+// Counts how often the engine is woken.
+class CountingParker final : public transport::Parker {
+ public:
+  uint32_t Sequence() const override { return 0; }
+  void Park(uint32_t /*seen*/, TimePoint /*deadline*/) override {}
+  void Unpark() override { ++unparked; }
+
+  int unparked = 0;
+};
+
+TEST_CASE("the engine is woken once for what it has not taken, and not where it comes back",
+          "[submission_table]") {
+  CountingParker engine;
+  SubmissionTable table({}, &engine);
+  std::vector<Work*> taken;
+  REQUIRE(table.Add(Named("a")).ok());
+  REQUIRE(table.Add(Named("b")).ok());
+  CHECK(engine.unparked == 1);
+  table.TakeNew(&taken, SubmissionTable::AndThen::kComesBack);
+  REQUIRE(table.Add(Named("c")).ok());
+  CHECK(engine.unparked == 1);
+  table.TakeNew(&taken, SubmissionTable::AndThen::kSleeps);
+  REQUIRE(table.Add(Named("d")).ok());
+  CHECK(engine.unparked == 2);
+  CHECK(taken.size() == 3);
+}
+
+TEST_CASE("who is in haste wakes an engine that comes back later, once", "[submission_table]") {
+  CountingParker engine;
+  SubmissionTable table({}, &engine);
+  std::vector<Work*> taken;
+  table.TakeNew(&taken, SubmissionTable::AndThen::kComesBack);
+  REQUIRE(table.Add(Named("a", nullptr, true)).ok());
+  CHECK(engine.unparked == 1);
+  table.Hurry();
+  REQUIRE(table.Add(Named("b", nullptr, true)).ok());
+  CHECK(engine.unparked == 1);  // it knows
+  table.CalmDown();
+  table.Hurry();
+  CHECK(engine.unparked == 2);
+}
+
+TEST_CASE("works that end together are all done before a waiter wakes", "[submission_table]") {
+  const testing::Deadline deadline("several works");
+  SubmissionTable table;
+  for (int round = 0; round < 200; ++round) {
+    std::vector<TicketPtr> tickets;
+    for (int i = 0; i < 5; ++i) tickets.push_back(table.Add(Named(std::to_string(i))).value());
+    std::vector<Work*> works;
+    table.TakeNew(&works, SubmissionTable::AndThen::kSleeps);
+    works[3]->failure = kWhy;
+    int undone = 0;
+    std::atomic<bool> asleep{false};
+    std::thread waiter([&] {
+      // A wait that was interrupted has slept: what follows sleeps at once, too.
+      while (tickets[0]->Wait(std::chrono::microseconds(50)) != Ticket::Wake::kDone) asleep = true;
+      for (const TicketPtr& ticket : tickets) undone += !ticket->done();
+    });
+    while (!asleep) std::this_thread::yield();
+    table.Complete(works);
+    waiter.join();
+    for (int i = 0; i < 5; ++i)
+      CHECK(tickets[static_cast<size_t>(i)]->status() == (i == 3 ? kWhy : Status()));
+    CHECK(table.SomeInFlight(1).count == 0);
+  }
+}
+
+TEST_CASE("a work lives as long as its ticket, what it keeps alive does not",
+          "[submission_table]") {
+  SubmissionTable table;
+  auto memory = std::make_shared<int>(1);
+  const std::weak_ptr<int> watched = memory;
+  Submission submission = Named("a", std::move(memory));
+  const std::weak_ptr<const control::Request> request = submission.request;
+  TicketPtr ticket = table.Add(std::move(submission)).value();
+  table.Complete(table.Find({0, "a"}), Status());
+  CHECK(watched.expired());
+  CHECK_FALSE(request.expired());
+  ticket.reset();
+  CHECK(request.expired());
 }
 
 TEST_CASE("what a submission keeps alive is dropped, and its name free, before it is done",
@@ -144,7 +227,7 @@ TEST_CASE("threads submit while the engine completes", "[submission_table]") {
     std::vector<Work*> taken;
     while (!over.load() || table.has_new()) {
       taken.clear();
-      table.TakeNew(&taken);
+      table.TakeNew(&taken, SubmissionTable::AndThen::kSleeps);
       for (Work* work : taken) table.Complete(work, Status());
       completed += static_cast<int>(taken.size());
       if (taken.empty()) std::this_thread::yield();

@@ -42,7 +42,7 @@ NO_EFFECT = Group(
             read=values.decimal,
             key="params.cycle_time_ms",
             no_effect="rueda has no cycle: work starts when it is submitted (RUEDA_LINGER_US is "
-            "how long the first of several tensors waits for company)",
+            "how long asynchronous tensors wait for company)",
         ),
         _switch(
             "hierarchical_allreduce",
