@@ -2,47 +2,50 @@
 
 #include <torch/csrc/python_headers.h>
 
+#include <string_view>
 #include <utility>
 
 namespace rueda::pytorch {
 namespace {
 
 struct DropReference {
-  void operator()(PyObject* object) const { Py_DECREF(object); }
+  template <typename Object>
+  void operator()(Object* object) const {
+    Py_DECREF(object);
+  }
 };
-using Owned = std::unique_ptr<PyObject, DropReference>;
+using OwnedFrame = std::unique_ptr<PyFrameObject, DropReference>;
+using OwnedCode = std::unique_ptr<PyCodeObject, DropReference>;
 
-std::string AttributeText(PyObject* object, const char* name) {
-  const Owned text(PyObject_GetAttrString(object, name));
-  const char* utf8 = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
-  if (utf8 != nullptr) return utf8;
+// Python keeps the bytes with the string, so this allocates nothing after the first time.
+std::string_view TextOf(PyObject* string) {
+  Py_ssize_t bytes = 0;
+  const char* utf8 = PyUnicode_AsUTF8AndSize(string, &bytes);
+  if (utf8 != nullptr) return {utf8, static_cast<size_t>(bytes)};
   PyErr_Clear();
   return {};
 }
 
 }  // namespace
 
+void DropCode::operator()(void* code) const { Py_DECREF(static_cast<PyCodeObject*>(code)); }
+
 CallSite CallerOutside(const std::string& package) {
-  PyFrameObject* frame = PyEval_GetFrame();
-  Py_XINCREF(reinterpret_cast<PyObject*>(frame));
-  while (frame != nullptr) {
-    const Owned own(reinterpret_cast<PyObject*>(frame));
-    Owned code(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-    if (!AttributeText(code.get(), "co_filename").starts_with(package)) {
-      return {std::shared_ptr<void>(
-                  code.release(), [](void* object) { Py_DECREF(static_cast<PyObject*>(object)); }),
-              PyFrame_GetLineNumber(frame)};
-    }
-    frame = PyFrame_GetBack(frame);
+  PyFrameObject* innermost = PyEval_GetFrame();
+  Py_XINCREF(innermost);
+  for (OwnedFrame frame(innermost); frame != nullptr; frame.reset(PyFrame_GetBack(frame.get()))) {
+    OwnedCode code(PyFrame_GetCode(frame.get()));
+    if (TextOf(code->co_filename).starts_with(package)) continue;
+    return {std::unique_ptr<void, DropCode>(code.release()), PyFrame_GetLineNumber(frame.get())};
   }
   return {};
 }
 
 std::string Describe(const CallSite& site) {
   if (site.code == nullptr) return {};
-  auto* const code = static_cast<PyObject*>(site.code.get());
-  return AttributeText(code, "co_name") + "(), " + AttributeText(code, "co_filename") + ":" +
-         std::to_string(site.line);
+  const auto* const code = static_cast<PyCodeObject*>(site.code.get());
+  return std::string(TextOf(code->co_name)) + "(), " + std::string(TextOf(code->co_filename)) +
+         ":" + std::to_string(site.line);
 }
 
 }  // namespace rueda::pytorch

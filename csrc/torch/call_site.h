@@ -6,9 +6,13 @@
 
 namespace rueda::pytorch {
 
-// To be copied and dropped with the GIL held: it owns a Python object.
+struct DropCode {
+  void operator()(void* code) const;
+};
+
+// To be dropped with the GIL held: it owns a Python object.
 struct CallSite {
-  std::shared_ptr<void> code;  // of the function; null: not known
+  std::unique_ptr<void, DropCode> code;  // of the function; null: not known
   int line = 0;
 };
 

@@ -5,13 +5,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/SmallVector.h>
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
-#include <vector>
 
 #include "control/request.h"
 #include "core/types.h"
@@ -20,6 +20,9 @@
 
 namespace rueda::pytorch {
 
+// One, unless a group: a call of one allocates nothing for it.
+using Tensors = c10::SmallVector<at::Tensor, 1>;
+
 // One operation and everything that must live until it is done.
 struct StartedWork {
   engine::TicketPtr ticket;
@@ -27,12 +30,12 @@ struct StartedWork {
   bool grouped = false;      // its result is a list
   bool with_splits = false;  // an alltoall whose caller wants to know how many rows came from whom
   CallSite call_site;
-  std::vector<at::Tensor> inputs;  // what the engine reads
+  Tensors inputs;  // what the engine reads
   // What the caller gets; where ranks get different parts there is none before it is done.
-  std::vector<at::Tensor> outputs;
+  Tensors outputs;
   // What the engine writes instead of outputs[i] where that is not row-major; copied back at the
   // end. As long as `outputs`, undefined where the output is written directly.
-  std::vector<at::Tensor> staged_outputs;
+  Tensors staged_outputs;
 };
 
 class HandleTable {

@@ -122,11 +122,6 @@ OpKind OpKindFrom(int number) {
   return static_cast<OpKind>(number);
 }
 
-std::string TellFirst(const StartedWork* work) {
-  const std::string who = work == nullptr ? "a DistributedOptimizer's" : Describe(work->call_site);
-  return who.empty() ? who : ". The first one is " + who + ".";
-}
-
 class PyOperations {
  public:
   PyOperations(const py::capsule& engine, int64_t first_handle)
@@ -154,15 +149,16 @@ class PyOperations {
     return Start(std::move(call));
   }
 
-  int64_t Submit(int kind, std::vector<at::Tensor> tensors,
-                 std::optional<std::vector<at::Tensor>> outputs, std::optional<std::string> name,
-                 int op, int root, double prescale, double postscale, uint32_t process_set,
-                 std::vector<int64_t> parts, bool with_splits, bool grouped, bool urgent) {
+  int64_t Submit(int kind, const std::vector<at::Tensor>& tensors,
+                 const std::optional<std::vector<at::Tensor>>& outputs,
+                 std::optional<std::string> name, int op, int root, double prescale,
+                 double postscale, uint32_t process_set, std::vector<int64_t> parts,
+                 bool with_splits, bool grouped, bool urgent) {
     OperationCall call;
     call.kind = OpKindFrom(kind);
     call.grouped = grouped;
-    call.inputs = std::move(tensors);
-    if (outputs.has_value()) call.outputs = std::move(*outputs);
+    call.inputs.assign(tensors.begin(), tensors.end());
+    if (outputs.has_value()) call.outputs.assign(outputs->begin(), outputs->end());
     call.name = std::move(name);
     call.op = ReduceOpFrom(op);
     call.root = root;
@@ -195,11 +191,11 @@ class PyOperations {
     const bool grouped = work->grouped;
     const bool with_splits = work->with_splits;
     const OpKind kind = work->request->kind;
-    Result<std::vector<at::Tensor>> outputs = operations_->Finish(std::move(*work));
+    Result<Tensors> outputs = operations_->Finish(std::move(*work));
     if (!outputs.ok()) Raise(outputs.status());
     if (kind == OpKind::kJoin || kind == OpKind::kAddProcessSet) return py::int_(ticket->number());
     if (with_splits) return py::make_tuple(outputs->at(0), outputs->at(1));
-    if (grouped) return py::cast(*outputs);
+    if (grouped) return py::cast(std::vector<at::Tensor>(outputs->begin(), outputs->end()));
     return outputs->empty() ? py::none() : py::cast(outputs->front());
   }
 
@@ -215,17 +211,10 @@ class PyOperations {
 
  private:
   int64_t Start(OperationCall call) {
-    const std::optional<std::string> name = call.name;
-    const uint32_t process_set = call.process_set;
-    if (name.has_value()) call.call_site = CallerOutside(package_);
+    if (call.name.has_value()) call.call_site = CallerOutside(package_);
     Result<int64_t> handle = operations_->Start(std::move(call));
-    if (handle.ok()) return *handle;
-    Status status = handle.status();
-    if (status.code() == StatusCode::kDuplicateName) {
-      const StartedWork* first = operations_->handles().FindByName(process_set, name.value_or(""));
-      status = {status.code(), status.message() + TellFirst(first)};
-    }
-    Raise(status);
+    if (!handle.ok()) Raise(handle.status());
+    return *handle;
   }
 
   const std::string package_ =

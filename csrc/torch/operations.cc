@@ -20,11 +20,33 @@ std::string LabelOf(const OperationCall& call, size_t index, const std::string& 
 }
 
 Status CheckOutput(const at::Tensor& output, const at::Tensor& input, const std::string& label) {
-  if (output.is_same(input)) return Status::Ok();
   RUEDA_RETURN_IF_ERROR(CheckReadable(output, "the output for " + label));
   if (output.sizes() != input.sizes() || output.scalar_type() != input.scalar_type()) {
     return {StatusCode::kInvalidArgument,
             "the output for " + label + " must have its input's shape and type"};
+  }
+  return Status::Ok();
+}
+
+Status CheckTensor(const OperationCall& call, size_t i, const std::string& name) {
+  const at::Tensor& input = call.inputs[i];
+  // Labels cost an allocation: they are made where something is wrong.
+  if (!CheckReadable(input, {}).ok()) return CheckReadable(input, LabelOf(call, i, name));
+  if (PartsDiffer(call.kind) && input.dim() == 0) {
+    return {StatusCode::kInvalidArgument,
+            LabelOf(call, i, name) +
+                " has no first dimension to divide or join along; use tensor.reshape(1)"};
+  }
+  if (call.outputs.empty()) return Status::Ok();
+  const at::Tensor& output = call.outputs[i];
+  if (!output.is_same(input)) {
+    RUEDA_RETURN_IF_ERROR(CheckOutput(output, input, LabelOf(call, i, name)));
+  }
+  if (at::has_internal_overlap(output) == at::MemOverlap::Yes) {
+    return {StatusCode::kInvalidArgument,
+            LabelOf(call, i, name) +
+                " has elements that share memory (an expanded tensor), so it cannot be "
+                "written in place; clone it first"};
   }
   return Status::Ok();
 }
@@ -36,26 +58,21 @@ Status CheckCall(const OperationCall& call, const std::string& name) {
                 std::to_string(call.inputs.size()) + " tensors"};
   }
   for (size_t i = 0; i < call.inputs.size(); ++i) {
-    const std::string label = LabelOf(call, i, name);
-    RUEDA_RETURN_IF_ERROR(CheckReadable(call.inputs[i], label));
-    if (PartsDiffer(call.kind) && call.inputs[i].dim() == 0) {
-      return {StatusCode::kInvalidArgument,
-              label + " has no first dimension to divide or join along; use tensor.reshape(1)"};
-    }
-    if (call.outputs.empty()) continue;
-    RUEDA_RETURN_IF_ERROR(CheckOutput(call.outputs[i], call.inputs[i], label));
-    if (at::has_internal_overlap(call.outputs[i]) == at::MemOverlap::Yes) {
-      return {StatusCode::kInvalidArgument,
-              label +
-                  " has elements that share memory (an expanded tensor), so it cannot be "
-                  "written in place; clone it first"};
-    }
+    RUEDA_RETURN_IF_ERROR(CheckTensor(call, i, name));
   }
   return Status::Ok();
 }
 
 at::Tensor RowMajor(const at::Tensor& tensor) {
   return IsRowMajor(tensor) ? tensor : tensor.resolve_neg().resolve_conj().contiguous();
+}
+
+// Which call of the user the name belongs to.
+Status TellFirst(const Status& duplicate, const StartedWork* first) {
+  const std::string who =
+      first == nullptr ? "a DistributedOptimizer's" : Describe(first->call_site);
+  if (who.empty()) return duplicate;
+  return {duplicate.code(), duplicate.message() + ". The first one is " + who + "."};
 }
 
 // What the engine reads and writes for `call`, and what has to live for it.
@@ -97,28 +114,8 @@ BucketBuffers BuffersOf(const StartedWork& work) {
   return buffers;
 }
 
-std::shared_ptr<const control::Request> RequestOf(const OperationCall& call, std::string name,
-                                                  const StartedWork& work) {
-  auto request = std::make_shared<control::Request>();
-  request->kind = call.kind;
-  request->op = call.op;
-  request->root = call.root;
-  request->prescale = call.prescale;
-  request->postscale = call.postscale;
-  request->process_set = call.process_set;
-  request->parts = call.parts;
-  request->transient = !call.name.has_value();
-  const std::string count = "of" + std::to_string(work.inputs.size());
-  for (size_t i = 0; i < work.inputs.size(); ++i) {
-    const std::string member = call.grouped ? name + "_" + std::to_string(i) + count : name;
-    request->tensors.push_back(SpecOf(member, work.inputs[i]));
-  }
-  request->name = std::move(name);
-  return request;
-}
-
 // The engine writes behind PyTorch's back; graphs that saved the old values must notice.
-void BumpVersions(const std::vector<at::Tensor>& outputs) {
+void BumpVersions(at::TensorList outputs) {
   for (const at::Tensor& output : outputs) {
     if (!output.is_inference()) output.unsafeGetTensorImpl()->bump_version();
   }
@@ -160,14 +157,17 @@ Operations::Operations(std::shared_ptr<engine::Engine> engine, int64_t first_han
 Result<int64_t> Operations::Start(OperationCall call) {
   const bool named = call.name.has_value();
   const std::string counted = named ? "" : CountedAs(call);
-  std::string name = named ? *call.name : call_counts_.NextName(call.process_set, counted);
+  const std::string name = named ? *call.name : call_counts_.NextName(call.process_set, counted);
   RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
   StartedWork work = Prepare(&call, engine_->topology().rank);
   const BucketBuffers buffers = BuffersOf(work);
-  const auto request = RequestOf(call, std::move(name), work);
+  const auto request = requests_.RequestOf(call, name, work.inputs);
   RUEDA_RETURN_IF_ERROR(CheckDisjoint(buffers.inputs, buffers.outputs, request->tensors));
   Result<engine::TicketPtr> ticket =
       engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent});
+  if (ticket.status().code() == StatusCode::kDuplicateName) {
+    return TellFirst(ticket.status(), handles_.FindByName(call.process_set, name));
+  }
   if (!ticket.ok()) return ticket.status();
   if (!named) call_counts_.Count(call.process_set, counted);
   BumpVersions(work.outputs);
@@ -176,7 +176,7 @@ Result<int64_t> Operations::Start(OperationCall call) {
   return handles_.Insert(std::move(work));
 }
 
-Result<std::vector<at::Tensor>> Operations::Finish(StartedWork work) {
+Result<Tensors> Operations::Finish(StartedWork work) {
   const OpKind kind = work.request->kind;
   if (!work.ticket->status().ok()) return work.ticket->status();
   if (kind == OpKind::kJoin) call_counts_.EndJoin(work.request->process_set);

@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "torch/call_counts.h"
 #include "torch/handle_table.h"
+#include "torch/request_cache.h"
 
 namespace rueda::pytorch {
 
@@ -25,10 +26,10 @@ namespace rueda::pytorch {
 struct OperationCall {
   OpKind kind = OpKind::kAllreduce;
   bool grouped = false;
-  std::vector<at::Tensor> inputs;
+  Tensors inputs;
   // Where the results go, each of its input's shape and type, or the input itself; empty: new
   // tensors, and where ranks get different parts always.
-  std::vector<at::Tensor> outputs;
+  Tensors outputs;
   // Without one it is called "<operation>.noname.<count>", the count by process set and operation.
   std::optional<std::string> name;
   ReduceOp op = ReduceOp::kSum;
@@ -50,7 +51,7 @@ class Operations {
   // the engine's error; nothing was started then.
   Result<int64_t> Start(OperationCall call);
   // Takes work whose ticket is done: its results, or how it failed. Copies staged results back.
-  Result<std::vector<at::Tensor>> Finish(StartedWork work);
+  Result<Tensors> Finish(StartedWork work);
 
   HandleTable& handles() { return handles_; }
   CallCounts& call_counts() { return call_counts_; }
@@ -61,6 +62,7 @@ class Operations {
   const std::shared_ptr<engine::Engine> engine_;
   HandleTable handles_;
   CallCounts call_counts_;
+  RequestCache requests_;
 };
 
 }  // namespace rueda::pytorch
