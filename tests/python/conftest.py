@@ -22,6 +22,8 @@ _spec.loader.exec_module(ranks)
 if TYPE_CHECKING:
     from ranks import Finished, Job, RankServer
 
+_FIGURES = pytest.StashKey[list[str]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -35,6 +37,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full_size(request: pytest.FixtureRequest) -> bool:
     """Whether long checks are to be run in full."""
     return bool(request.config.getoption("--full-size"))
+
+
+@pytest.fixture(scope="session")
+def report_figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """``report_figure(text)`` shows what a test measured in a summary at the end of the run.
+
+    The text is also printed, for the report of a test that fails or is ended by its timeout.
+    """
+    figures = pytestconfig.stash.setdefault(_FIGURES, [])
+
+    def report(text: str) -> None:
+        print(text)
+        figures.append(text)
+
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if figures := config.stash.get(_FIGURES, []):
+        terminalreporter.section("figures")
+        for text in figures:
+            terminalreporter.write_line(text)
 
 
 @pytest.fixture(scope="session")

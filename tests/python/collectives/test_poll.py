@@ -53,9 +53,10 @@ _KINDS = [
 @pytest.mark.parametrize("backend", ["shm", "gloo"])
 @pytest.mark.parametrize("withholds", [0, 2])
 def test_each_rank_knows_when_all_have_offered_and_the_work_is_done(
-    start_ranks, withholds, backend
+    start_ranks, withholds, backend, report_figure
 ):
     def main(link):
+        early = late = 0
         for kind in _KINDS:
             if hvd.rank() == withholds:
                 link.hear()
@@ -63,14 +64,17 @@ def test_each_rank_knows_when_all_have_offered_and_the_work_is_done(
             if hvd.rank() != withholds:
                 for _ in range(20):
                     assert hvd.poll(handle) is False, kind
+                    early += 1
                 link.tell(kind)
             while not hvd.poll(handle):
                 os.sched_yield()
             assert hvd.poll(handle) is True
+            late += 1
             assert hvd.synchronize(handle) is not None
             with pytest.raises(ValueError, match=f"handle {handle} is not known"):
                 hvd.poll(handle)
             assert hvd.synchronize(handle) is None
+        return early, late
 
     job = start_ranks(_SIZE, main, env={"RUEDA_BACKEND": backend})
     for kind in _KINDS:
@@ -78,7 +82,11 @@ def test_each_rank_knows_when_all_have_offered_and_the_work_is_done(
             if rank != withholds:
                 assert job.hear(rank) == kind
         job.tell(withholds, "go")
-    job.results()
+    early, late = (sum(counts) for counts in zip(*job.results(), strict=True))
+    report_figure(
+        f"poll, rank {withholds} of {_SIZE} withholds ({backend}): {len(_KINDS)} calls, "
+        f"{early} times False before it offered its part, {late} times True when all was done"
+    )
 
 
 def test_work_is_done_without_anybody_who_polls_or_waits(start_ranks):

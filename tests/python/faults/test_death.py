@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import statistics
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,19 @@ import torch
 
 import rueda as hvd
 
-_SECONDS = 1.0
+_SECONDS = 5.0  # a death is known within one; loaded machines get more
+
+
+@pytest.fixture(scope="module")
+def seconds_until_known(report_figure):
+    """How long it took each survivor to raise, from the signal on."""
+    seconds = []
+    yield seconds
+    if seconds:
+        report_figure(
+            f"deaths: {len(seconds)} survivors raised within {1000 * max(seconds):.0f} ms, "
+            f"half of them within {1000 * statistics.median(seconds):.0f} ms"
+        )
 
 
 @pytest.fixture
@@ -23,14 +36,15 @@ def repeats(full_size):
 
 
 @pytest.fixture
-def assert_named():
+def assert_named(seconds_until_known):
     """Assert that a survivor raised in time, naming the dead rank."""
 
     def check(ended, rank, pid, killed_at):
         assert isinstance(ended.error, hvd.HorovodInternalError), ended.traceback
         assert (ended.error.code, ended.error.rank) == ("R301", rank)
         assert f"rank {rank} (pid {pid} on {os.uname().nodename})" in str(ended.error)
-        assert ended.raised_at - killed_at < _SECONDS
+        seconds_until_known.append(ended.raised_at - killed_at)
+        assert seconds_until_known[-1] < _SECONDS
         assert ended.code == 1
 
     return check

@@ -66,14 +66,31 @@ def reference() -> list[dict[str, Any]]:
     return lines
 
 
+def loss_differences(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list[float]:
+    """Return by how much the loss of each step and the loss after each epoch differ."""
+    return [
+        abs(one[key] - other[key])
+        for one, other in zip(found, expected, strict=True)
+        for key in ("loss", "val_loss")
+        if key in other
+    ]
+
+
 @pytest.mark.parametrize("size", [2, 4])
-def test_a_script_for_horovod_prints_what_one_process_prints(start: Callable, size: int) -> None:
+def test_a_script_for_horovod_prints_what_one_process_prints(
+    start: Callable, report_figure: Callable, size: int
+) -> None:
     launcher = start("-np", size, "--as-horovod", SCRIPT, "--epochs", EPOCHS)
     result = launcher.finish(DEADLINE_S)
     assert (result.code, result.err) == (0, "")
     found = [json.loads(line.removeprefix("[0] ")) for line in result.out.splitlines()]
     expected = reference()
     assert len(found) == len(expected) == EPOCHS * (FULL_STEPS + 2)
+    differences = loss_differences(found, expected)
+    report_figure(
+        f"a script for Horovod on {size} ranks: {len(differences)} losses, "
+        f"largest difference to one process {max(differences):.1e}"
+    )
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one.pop("confusion", None) == other.pop("confusion", None), index
         # A sum over all samples is as exact as they are many.
@@ -91,10 +108,6 @@ def test_half_precision_on_the_wire_stays_near(start: Callable) -> None:
     found = [json.loads(line.removeprefix("[0] ")) for line in result.out.splitlines()]
     expected = reference()[: len(found)]
     assert len(found) == FULL_STEPS + 2
-    differences = [
-        abs(one["loss"] - other["loss"])
-        for one, other in zip(found, expected, strict=True)
-        if "loss" in one
-    ]
+    differences = loss_differences(found, expected)
     # Not one bit of a gradient of the first step has been rounded when its loss is computed.
     assert differences[0] < 1e-6 < max(differences) < 1e-2

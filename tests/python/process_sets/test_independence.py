@@ -62,7 +62,7 @@ def test_a_member_that_stops_while_it_sums_holds_up_its_own_set_alone(start_rank
     assert job.hear(3) == "offered"
     # Its engine has offered by the time that it sleeps; the bucket begins with rank 1's offer.
     job.wait_until_asleep(3)
-    job.signal(3, signal.SIGSTOP)
+    job.stop(3)
     job.tell(1, "go")
     try:
         assert job.hear(1) == "others went on"

@@ -7,6 +7,8 @@ prints it; the seed, printed for each run, gives the same programs again.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import program_runner
 import pytest
@@ -25,13 +27,23 @@ _COUNTS = {
 _DEADLINE_SECONDS = 20.0
 
 
+@pytest.fixture(scope="module")
+def totals(report_figure: Callable[[str], None]) -> Iterator[Counter[str]]:
+    """How many programs were "checked" in all, and how many were found "wrong"."""
+    counts: Counter[str] = Counter()
+    yield counts
+    report_figure(f"random programs in all: {counts['checked']}, {counts['wrong']} wrong")
+
+
 def test_five_hundred_programs_are_run():
     assert sum(_COUNTS.values()) == 500
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("backend", "size"), _COUNTS)
-def test_programs_give_what_one_process_works_out(start_ranks, full_size, capsys, backend, size):
+def test_programs_give_what_one_process_works_out(
+    start_ranks, full_size, totals, report_figure, backend, size
+):
     run_program = program_runner.run_program
 
     def main(link):
@@ -40,13 +52,14 @@ def test_programs_give_what_one_process_works_out(start_ranks, full_size, capsys
 
     number = secrets.randbits(32)
     count = _COUNTS[backend, size] * (10 if full_size else 1)
-    with capsys.disabled():
-        print(f"\n{count} programs on {size} ranks ({backend}), seed {number}: ", end="")
+    print(f"seed {number}")  # for the case that they hang
+    before = totals.copy()
     job = start_ranks(
         size, main, env={**_DYNAMIC, "RUEDA_BACKEND": backend}, deadline=_DEADLINE_SECONDS
     )
 
     def check(program):
+        totals.update(checked=1, wrong=1)
         job.renew_deadline()
         for rank in range(size):
             job.tell(rank, program)
@@ -57,8 +70,16 @@ def test_programs_give_what_one_process_works_out(start_ranks, full_size, capsys
         for one in told:
             for number_of_round, last in one["lasts"]:
                 assert lasts.setdefault(number_of_round, last) == last
+        totals.subtract(wrong=1)
 
-    random_programs.check_each(size, count, number, check)
+    try:
+        random_programs.check_each(size, count, number, check)
+    finally:
+        report_figure(
+            f"random programs ({backend}, {size}), seed {number}: "
+            f"{totals['checked'] - before['checked']}, {totals['wrong'] - before['wrong']} wrong"
+        )
+    assert totals["checked"] - before["checked"] >= count
     for rank in range(size):
         job.tell(rank, None)
     job.results()

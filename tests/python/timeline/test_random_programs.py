@@ -25,7 +25,7 @@ _DEADLINE_SECONDS = 60.0
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("backend", "size"), _COUNTS)
-def test_random_programs_leave_traces_in_order(start_ranks, tmp_path, capsys, backend, size):
+def test_random_programs_leave_traces_in_order(start_ranks, tmp_path, report_figure, backend, size):
     run_program = program_runner.run_program
 
     def main(link):
@@ -40,8 +40,9 @@ def test_random_programs_leave_traces_in_order(start_ranks, tmp_path, capsys, ba
             link.tell(problems)
 
     number = secrets.randbits(32)
-    with capsys.disabled():
-        print(f"\n{_COUNTS[backend, size]} recorded programs ({backend}, {size}), seed {number}: ")
+    # Before they run, so that the seed is there if they hang.
+    count = _COUNTS[backend, size]
+    report_figure(f"recorded programs ({backend}, {size}), seed {number}: {count}")
     env = {"RUEDA_DYNAMIC_PROCESS_SETS": "1", "RUEDA_BACKEND": backend}
     job = start_ranks(size, main, env=env, deadline=_DEADLINE_SECONDS)
     path = tmp_path / "trace.json"
@@ -58,7 +59,7 @@ def test_random_programs_leave_traces_in_order(start_ranks, tmp_path, capsys, ba
         assert all(of_rank["complete"] for of_rank in trace.metadata.values())
         assert marks or not trace.marks
 
-    random_programs.check_each(size, _COUNTS[backend, size], number, check)
+    random_programs.check_each(size, count, number, check)
     for rank in range(size):
         job.tell(rank, None)
     job.results()
