@@ -1,9 +1,14 @@
-"""Runs example scripts under any launcher, under a deadline that shows where every rank stands."""
+"""Runs example scripts under any launcher, under a deadline that shows where every rank stands.
+
+Starting a process that imports PyTorch takes seconds, so tests of what an example does, and not of
+how it is started, run it in ranks that are forked.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -11,11 +16,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 import rueda
+
+if TYPE_CHECKING:
+    from ranks import RankServer
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 MARK = "EXAMPLE_TEST_MARK"
@@ -91,6 +100,41 @@ def _run_example(name: str, options: Sequence[str] = (), launcher: Sequence[str]
     finally:
         _end_all(mark, signal.SIGKILL)
     return Result(process.returncode, text)
+
+
+def _be_script(path: str, options: Sequence[str]) -> None:
+    """Be ``python path options...``."""
+    sys.argv = [path, *options]
+    sys.path.insert(0, str(Path(path).parent))
+    runpy.run_path(path, run_name="__main__")
+
+
+@pytest.fixture(scope="session")
+def run_example_on(rank_server: RankServer) -> Callable[..., Result]:
+    """``run_example_on(size, name, options)``: run an example to its end on forked ranks.
+
+    The exit code is the first of a rank that is not 0; ranks are in front of their lines, as
+    ruedarun has them.
+    """
+
+    def run(size: int, name: str, options: Sequence[str] = ()) -> Result:
+        path = str(EXAMPLES / name)
+        ways = {"interactive": False, "init": False, "full_exit": True}
+        job = rank_server.start(size, _be_script, path, options, deadline=DEADLINE_S, **ways)
+        try:
+            all_ended = job.all_ended()
+            job.wait_until_empty()
+        finally:
+            job.close()
+        codes = [ended.code or 0 for ended in all_ended]
+        lines = [
+            f"[{rank}] {line}"
+            for rank, ended in enumerate(all_ended)
+            for line in ended.output.splitlines()
+        ]
+        return Result(next(filter(None, codes), 0), "\n".join(lines))
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,15 @@ Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_each_set_trains_its_own_model(size: int, run_example: Run) -> None:
-    result = run_example("process_sets.py", launcher=[*RUEDARUN, str(size)])
+def test_each_set_trains_its_own_model(size: int, run_example_on: Run) -> None:
+    check(run_example_on(size, "process_sets.py"), size)
+
+
+def test_it_runs_under_ruedarun(run_example: Run) -> None:
+    check(run_example("process_sets.py", launcher=[*RUEDARUN, "3"]), 3)
+
+
+def check(result: Any, size: int) -> None:
     assert result.code == 0, result.text
     ranks = list(range(size))
     for name, own, target in (("even", ranks[::2], [3, -2]), ("odd", ranks[1::2], [-1, 4])):
@@ -33,8 +40,8 @@ def test_each_set_trains_its_own_model(size: int, run_example: Run) -> None:
     assert float(distance[1]) == pytest.approx(52**0.5, abs=0.05)
 
 
-def test_one_process_is_told_how_to_start_it(run_example: Run) -> None:
-    result = run_example("process_sets.py")
+def test_one_process_is_told_how_to_start_it(run_example_on: Run) -> None:
+    result = run_example_on(1, "process_sets.py")
     assert result.code != 0
     assert "needs at least 2 processes: ruedarun -np 4" in result.text
     assert "Traceback" not in result.text

@@ -91,17 +91,17 @@ def test_each_epoch_is_one_line_where_there_is_no_terminal(plain: Any) -> None:
     ],
 )
 def test_a_wrong_value_is_refused_in_words(
-    option: str, value: str, words: str, run_example: Run
+    option: str, value: str, words: str, run_example_on: Run
 ) -> None:
-    result = run_example(EXAMPLE, [f"{option}={value}"])
+    result = run_example_on(1, EXAMPLE, [f"{option}={value}"])
     assert result.code != 0
     assert words in result.text
     assert "Traceback" not in result.text
     assert "epoch  1" not in result.text
 
 
-def test_ranks_that_cannot_share_a_batch_evenly_are_refused(run_example: Run) -> None:
-    result = run_example(EXAMPLE, ["--batch-size=95"], [*RUEDARUN, "2"])
+def test_ranks_that_cannot_share_a_batch_evenly_are_refused(run_example_on: Run) -> None:
+    result = run_example_on(2, EXAMPLE, ["--batch-size=95"])
     assert result.code != 0
     assert "--batch-size 95 does not divide evenly among 2 processes" in result.text
     assert "Traceback" not in result.text

@@ -30,9 +30,12 @@ def loop_alone(run_example: Run) -> Any:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_loop_of_ones_own_arrives_at_the_same_loss(
-    size: int, run_example: Run, loop_alone: Any
+    size: int, run_example: Run, run_example_on: Run, loop_alone: Any
 ) -> None:
-    result = run_example("custom_loop.py", launcher=[*RUEDARUN, str(size)])
+    if size == 2:
+        result = run_example("custom_loop.py", launcher=[*RUEDARUN, "2"])
+    else:
+        result = run_example_on(size, "custom_loop.py")
     assert result.code == 0, result.text
     assert f"weights identical on all {size} ranks: yes" in result.text
     assert number_after("test accuracy", result) > 0.85
@@ -43,9 +46,9 @@ def test_the_loop_of_ones_own_arrives_at_the_same_loss(
 
 @pytest.mark.parametrize(("size", "passes"), [(1, 2), (2, 3), (4, 1)])
 def test_accumulation_with_scaling_and_clipping_learns(
-    size: int, passes: int, run_example: Run
+    size: int, passes: int, run_example_on: Run
 ) -> None:
-    result = run_example("grad_accumulation_amp.py", [f"--passes={passes}"], [*RUEDARUN, str(size)])
+    result = run_example_on(size, "grad_accumulation_amp.py", [f"--passes={passes}"])
     assert result.code == 0, result.text
     assert f"scale and weights identical on all {size} ranks: yes" in result.text
     assert number_after("test accuracy", result) > 0.85
@@ -63,9 +66,9 @@ def test_an_overflow_on_one_rank_skips_one_step_on_all(run_example: Run) -> None
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_synchronized_batch_norm_equals_one_process_and_separate_ones_do_not(
-    size: int, run_example: Run
+    size: int, run_example_on: Run
 ) -> None:
-    result = run_example("sync_batch_norm.py", launcher=[*RUEDARUN, str(size)])
+    result = run_example_on(size, "sync_batch_norm.py")
     assert result.code == 0, result.text
     assert f"identical on all {size} ranks: yes" in result.text
     synchronized = number_after("SyncBatchNorm, difference to 1 process", result)
@@ -75,8 +78,8 @@ def test_synchronized_batch_norm_equals_one_process_and_separate_ones_do_not(
         assert separate > 100 * synchronized
 
 
-def test_ranks_without_an_image_take_part(run_example: Run) -> None:
-    result = run_example("sync_batch_norm.py", ["--batch-size=3", "--steps=5"], [*RUEDARUN, "4"])
+def test_ranks_without_an_image_take_part(run_example_on: Run) -> None:
+    result = run_example_on(4, "sync_batch_norm.py", ["--batch-size=3", "--steps=5"])
     assert result.code == 0, result.text
     assert "images of each rank in a step: 1, 1, 1, 0" in result.text
     assert "identical on all 4 ranks: yes" in result.text

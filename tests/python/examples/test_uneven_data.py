@@ -16,8 +16,17 @@ Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_last_rank_joins_last_and_all_have_the_same_model(size: int, run_example: Run) -> None:
-    result = run_example("uneven_data.py", launcher=[*RUEDARUN, str(size)])
+def test_the_last_rank_joins_last_and_all_have_the_same_model(
+    size: int, run_example_on: Run
+) -> None:
+    check(run_example_on(size, "uneven_data.py"), size)
+
+
+def test_it_runs_under_ruedarun(run_example: Run) -> None:
+    check(run_example("uneven_data.py", launcher=[*RUEDARUN, "2"]), 2)
+
+
+def check(result: Any, size: int) -> None:
     assert result.code == 0, result.text
     assert "parameters identical on all ranks: yes" in result.text
     assert f"batches of the ranks: {[20 * (rank + 1) for rank in range(size)]}" in result.text
