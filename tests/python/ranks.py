@@ -6,6 +6,7 @@ waiting is for a condition and under the job's deadline; past it, the stacks of 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -28,6 +29,7 @@ import pytest
 DEADLINE_SECONDS = 60.0
 _SERVER_START_SECONDS = 90.0
 _STACKS_SECONDS = 3.0
+_LEFT_SECONDS = 20.0  # until what a launcher leaves counts as left; of a loaded machine
 _LENGTH = struct.Struct("<Q")
 _HERE = Path(__file__).parent
 # What launchers set, and what would change how rueda behaves under test.
@@ -194,6 +196,28 @@ class Job:
         at = time.monotonic()
         os.kill(self.pids[rank], number)
         return at
+
+    def stop(self, rank: int) -> float:
+        """Stop a rank until it gets SIGCONT; return when it was told to, by ``time.monotonic()``.
+
+        A stop reaches one thread first, and the others when that one gets a processor; so this
+        waits until all of them have stopped.
+        """
+        at = self.signal(rank, signal.SIGSTOP)
+        while any(state != "T" for state in self._states(rank)):
+            if time.monotonic() > self._deadline:
+                self._give_up(f"no stop of rank {rank} within {self._seconds:.0f} s")
+            select.select([], [], [], 0.01)
+        return at
+
+    def _states(self, rank: int) -> list[str]:
+        """Return the states of a rank's threads, as the kernel abbreviates them."""
+        states = []
+        for thread in Path(f"/proc/{self.pids[rank]}/task").iterdir():
+            # One that has ended meanwhile does not count.
+            with contextlib.suppress(OSError):
+                states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
+        return states
 
     def wait_for_output(self, rank: int, text: str) -> None:
         """Wait until a rank has written some text."""
@@ -392,7 +416,7 @@ def run_script(
         _signal_marked(mark, signal.SIGABRT, but=process.pid)
         out, err = _last_words(process, mark)
         pytest.fail(f"no end of {launcher} within {deadline:.0f} s\n{out}\n{err}", pytrace=False)
-    until = time.monotonic() + _STACKS_SECONDS
+    until = time.monotonic() + _LEFT_SECONDS
     while _marked(mark) and time.monotonic() < until:
         select.select([], [], [], 0.01)
     left = _marked(mark)

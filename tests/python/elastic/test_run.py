@@ -111,7 +111,7 @@ def test_a_bucket_that_times_out_is_repeated_when_the_stopped_rank_goes_on(
     env = {"RUEDA_TIMEOUT_SECONDS": "1", "RUEDA_STALL_SHUTDOWN_TIME_SECONDS": "1"}
     job = start_ranks(2, disturbed(keep_busy), env=env)
     assert job.hear(0) == job.hear(1) == "busy"
-    job.signal(1, signal.SIGSTOP)
+    job.stop(1)
     assert job.hear(0) in ("R302", "R304")
     job.signal(1, signal.SIGCONT)
     results = job.results()

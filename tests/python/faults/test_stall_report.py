@@ -144,7 +144,7 @@ def test_a_stopped_rank_is_told_from_a_busy_one_and_goes_on(start):
 
     job = start(2, main)
     assert job.hear(0) == job.hear(1) == "here"
-    job.signal(1, signal.SIGSTOP)
+    job.stop(1)
     job.tell(0, "go")
     job.tell(1, "go")
     job.wait_for_output(0, "next report in")
@@ -170,7 +170,7 @@ def test_a_rank_that_is_stopped_in_the_middle_of_its_work_is_named(start_ranks, 
     job = start_ranks(3, main, env={"RUEDA_BACKEND": backend, **_CHECK})
     for rank in range(3):
         job.hear(rank)
-    job.signal(stopped, signal.SIGSTOP)
+    job.stop(stopped)
     # Whether it stops inside a bucket, before its next offer, or, as rank 0, before its answer: the
     # lowest rank that can tell does.
     speaker = 1 if stopped == 0 else 0
@@ -315,7 +315,8 @@ def test_a_thousand_tensors_make_one_message(start_ranks):
 def test_reports_of_a_long_stall_become_rare(start_ranks):
     job = start_ranks(2, _one_rank_withholds, env={"RUEDA_STALL_CHECK_TIME_SECONDS": "0.1"})
     job.wait_for_output(0, "next report in 800 ms")
-    reports = _reports(job.output(0))
+    # More may have come since.
+    reports = _reports(job.output(0).partition("next report in 800 ms")[0])
     assert len(reports) == 4
     job.tell(1, "go")
     job.results()

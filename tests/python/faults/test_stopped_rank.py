@@ -30,7 +30,7 @@ def test_a_rank_stopped_in_the_middle_of_its_work_ends_the_job_by_name(
     job = start_ranks(3, main, env={"RUEDA_BACKEND": backend, **env})
     for rank in range(3):
         job.hear(rank)
-    stopped_at = job.signal(stopped, signal.SIGSTOP)
+    stopped_at = job.stop(stopped)
     for rank in {0, 1, 2} - {stopped}:
         ended = job.ended(rank)
         assert isinstance(ended.error, hvd.HorovodInternalError), job.describe()
@@ -38,7 +38,8 @@ def test_a_rank_stopped_in_the_middle_of_its_work_ends_the_job_by_name(
         # Over Gloo's ring those between wait for each other, too: then all are named, none blamed.
         assert ended.error.rank == stopped or (backend == "gloo" and ended.error.rank is None)
         assert f"rank {stopped} (pid {job.pids[stopped]}" in str(ended.error)
-        assert ended.raised_at - stopped_at < 0.5 + 1.0
+        # Half a second is the limit; loaded machines get more, but not as much as the default.
+        assert ended.raised_at - stopped_at < 5.0
     # When it goes on it learns that the job is over.
     job.signal(stopped, signal.SIGCONT)
     assert isinstance(job.ended(stopped).error, hvd.HorovodInternalError)

@@ -128,7 +128,7 @@ class Launcher:
                 lines.append(f"{pid} {state} {(folder / 'wchan').read_text()} {command}")
         return "\n".join(lines)
 
-    def wait_until_nothing_is_left(self, seconds: float = 5.0) -> None:
+    def wait_until_nothing_is_left(self, seconds: float = 20.0) -> None:
         """Fail unless every process of the job is gone in time."""
         eventually(lambda: not self.processes(), f"end of\n{self.describe_processes()}", seconds)
 

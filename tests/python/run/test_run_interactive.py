@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,16 +44,18 @@ class Terminal:
         )
         os.close(slave)
         self.seen = ""
+        self._looked = 0
 
     def read_until(self, text: str, times: int = 1) -> None:
-        """Read until a text has come a number of times since the last call."""
+        """Read until a text has come a number of times behind what the last call looked for."""
         end = time.monotonic() + DEADLINE_S
-        part = ""
-        while part.count(text) < times:
-            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"no {text!r} in {DEADLINE_S} s, only:\n{self.seen}"
-            part += os.read(self.master, 4096).decode(errors="replace")
-        self.seen += part
+        for _ in range(times):
+            while (found := self.seen.find(text, self._looked)) < 0:
+                ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
+                assert ready, f"no {text!r} in {DEADLINE_S} s, only:\n{self.seen}"
+                self.seen += os.read(self.master, 4096).decode(errors="replace")
+            # What came in one piece with it may be what the next call looks for.
+            self._looked = found + len(text)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -211,6 +214,15 @@ def test_a_caller_that_is_killed_takes_its_ranks_along(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL  # The fixture sees to it that nothing is left.
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGINT, also where a shell began pytest in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2])
 def test_an_interrupt_at_any_moment_leaves_nothing(delay: float) -> None:
     timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
