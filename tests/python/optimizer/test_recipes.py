@@ -81,9 +81,9 @@ def test_clipping(run_ranks, make_model, batch, loss, train_alone, assert_equal,
             clip(model)
             with optimizer.skip_synchronize():
                 optimizer.step()
-        assert_equal(model, train_alone(2, _sgd, before_step=clip))
+        assert_equal(model, train_alone(3, _sgd, before_step=clip))
 
-    run_ranks(2, main)
+    run_ranks(3, main)
 
 
 def test_two_optimizers_each_with_passes_of_its_own(run_ranks, make_model, batch, loss):

@@ -297,30 +297,6 @@ def test_lbfgs_runs_its_closure_with_reduced_gradients(run_ranks, make_model, ba
     assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
 
 
-def test_clipping_between_synchronize_and_step(
-    run_ranks, make_model, batch, loss, train_alone, assert_equal, recwarn
-):
-    def make(model):
-        return torch.optim.SGD(model.parameters(), lr=0.5)
-
-    def clip(model):
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.05)
-
-    def main():
-        model = make_model()
-        optimizer = hvd.DistributedOptimizer(make(model))
-        for step in range(4):
-            optimizer.zero_grad(set_to_none=step == 2)
-            loss(model, batch(step, hvd.rank())).backward()
-            optimizer.synchronize()
-            clip(model)
-            with optimizer.skip_synchronize():
-                optimizer.step()
-        assert_equal(model, train_alone(3, make, before_step=clip))
-
-    run_ranks(3, main)
-
-
 def test_step_after_synchronize_warns_that_it_reduces_again(run_ranks, make_model, batch, loss):
     def main():
         model = make_model()
