@@ -33,6 +33,8 @@ def resolve_op(op: int | None, average: bool | None) -> ReduceOp:
     Raises:
         ValueError: Both are given, or ``op`` is none of rueda's.
     """
+    if average is None and type(op) is ReduceOp:
+        return op
     if average is not None:
         if op is not None:
             raise ValueError("give op or the deprecated average, not both")

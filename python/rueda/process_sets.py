@@ -201,6 +201,9 @@ def check_process_set(process_set: ProcessSet) -> int:
     Raises:
         ValueError: It is no process set, not registered (any more), or this rank is not in it.
     """
+    if process_set is global_process_set:
+        _context.job()
+        return 0
     number = registered_id(_context.job(), process_set)
     if not process_set.included():
         raise ValueError(
