@@ -120,7 +120,7 @@ _HOMES = {
     ),
     "sync_batch_norm": "SyncBatchNorm",
 }
-_MODULES = {"elastic"}  # reached as attributes without an import of their own
+_MODULES = {"elastic", "mpi_ops"}  # reached as attributes without an import of their own
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [

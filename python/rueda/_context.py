@@ -93,11 +93,11 @@ def init(
             raise _forked()
         env = environment()
         world = detect_world(env, socket.gethostname())
+        _failure_report.install(world, env)
         # Only rank 0's limits count, so only rank 0 needs the file.
         tuned = with_result(env) if world.rank == 0 else env
         config, warnings = _core.parse_config(tuned)
         _check_communicator(world, comm)
-        _failure_report.install(world, env)
         if world.rank == 0:
             for warning in warnings:
                 print(f"[rueda, rank 0] warning: {warning}", file=sys.stderr)
@@ -138,10 +138,7 @@ def _start(
 
     sets = checked_sets(process_sets)
     is_dynamic = process_sets == "dynamic" or bool(config.dynamic_process_sets)
-    facts = {f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED}
-    facts["RUEDA_DYNAMIC_PROCESS_SETS"] = str(int(is_dynamic))
-    facts["the number of sets in init(process_sets=...)"] = str(len(sets))
-    meeting = _meet(world, config, env, facts, watched)
+    meeting = _meet(world, config, env, _facts(config, is_dynamic, len(sets)), watched)
     engine = _start_engine(world, config, meeting)
     job = Job(
         world=world,
@@ -164,6 +161,15 @@ def _start(
         _end(job, f"it could not {doing}")
         raise
     return job
+
+
+def _facts(config: _core.Config, is_dynamic: bool, number_of_sets: int) -> dict[str, str]:
+    """Return what has to be equal on all ranks, by the words in which a difference is told."""
+    return {
+        **{f"RUEDA_{name.upper()}": str(getattr(config, name)) for name in _AGREED},
+        "RUEDA_DYNAMIC_PROCESS_SETS": str(int(is_dynamic)),
+        "the number of sets in init(process_sets=...)": str(number_of_sets),
+    }
 
 
 def _meet(
@@ -333,7 +339,8 @@ def rank() -> int:
     """Return this process's number in the job, from 0.
 
     Raises:
-        ValueError: Before ``init``; so do the five below.
+        NotInitializedError: Before ``init``: a ValueError, and a HorovodInternalError; so do the
+            five below.
     """
     return _world().rank
 

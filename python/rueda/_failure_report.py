@@ -30,12 +30,23 @@ def report_of(error: BaseException, world: World) -> bytes:
         "pid": os.getpid(),
         "type": type(error).__name__,
         "message": str(error)[:2000],
-        "traceback": trace[-_MOST_BYTES // 4 :],
+        "traceback": _last_bytes(trace, _MOST_BYTES // 4),
         "code": 1,  # what the interpreter ends with after this
         "blames": blames,
         "victim": code in VICTIM_CODES,
     }
-    return json.dumps(report).encode()[:_MOST_BYTES]
+    encoded = _encoded(report)
+    # Only what is nearly all control characters takes more.
+    return encoded if len(encoded) <= _MOST_BYTES else _encoded({**report, "traceback": ""})
+
+
+def _last_bytes(text: str, most: int) -> str:
+    """Return as much of the end of a text as that many bytes hold."""
+    return text.encode(errors="replace")[-most:].decode(errors="ignore")
+
+
+def _encoded(report: Mapping[str, object]) -> bytes:
+    return json.dumps(report, ensure_ascii=False).encode(errors="replace")
 
 
 def install(world: World, env: Mapping[str, str]) -> None:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rueda._failure_report import report_of
+from rueda._world import World
 from rueda.launch.crash import CrashReport, parse_report, recorded_traceback
 
 GOOD = {
@@ -91,3 +93,13 @@ def test_the_error_file_of_torch_is_read(content: str, text: str) -> None:
         assert recorded_traceback(descriptor) == text
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("piece", ["x", "\u00e9", "\U0001f600", "\ud800\0\n"], ids=ascii)
+def test_what_a_rank_reports_fits_and_can_be_read(piece: str) -> None:
+    encoded = report_of(ValueError(piece * 100_000), World(1, 2, 1, 2, 0, 1, "python", "key"))
+    assert len(encoded) <= 48 << 10
+    report = parse_report(encoded, 1)
+    assert report is not None
+    assert report.type == "ValueError"
+    assert len(report.message) == 2000

@@ -57,6 +57,13 @@ def test_the_code_and_the_last_lines_of_a_plain_script_are_passed_on(
     assert "\x1b" not in block
 
 
+def test_a_setting_that_init_refuses_is_the_cause(run: Callable, script: Callable) -> None:
+    path = script("import rueda; rueda.init()")
+    result = run("-np", 2, path, env={"RUEDA_BACKEND": "pigeon"})
+    assert result.code == 1
+    assert "ValueError: [R101] RUEDA_BACKEND='pigeon' is not accepted" in block_of(result.err)
+
+
 def test_an_exit_code_is_passed_on(run: Callable, script: Callable) -> None:
     path = script("import os, sys; sys.exit(int(os.environ['RANK']) * 21)")
     result = run("-np", 2, path)
