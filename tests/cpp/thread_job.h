@@ -19,6 +19,12 @@ namespace rueda::testing {
 
 inline constexpr int64_t kTestArenaBytes = int64_t{256} << 20;
 
+// As messages name a rank of a ThreadJob. The pid is that of the process, which they are threads
+// of.
+inline std::string RankName(int rank) {
+  return "rank " + std::to_string(rank) + " (pid " + std::to_string(::getpid()) + " on testhost)";
+}
+
 class ThreadJob {
  public:
   // Changes the parts of a rank's engine before it starts.
@@ -32,7 +38,7 @@ class ThreadJob {
       const auto index = static_cast<size_t>(rank);
       Topology topology{rank, size, rank, size, 0, 1, {}};
       for (int other = 0; other < size; ++other) {
-        topology.peers.push_back({"testhost", ::getpid()});  // they are its threads
+        topology.peers.push_back({"testhost", ::getpid()});
       }
       auto parts =
           engine::ComposeHostJob(topology, config, arenas.mappings[index], {},
