@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -310,6 +311,18 @@ def test_a_script_may_end_without_shutdown(run_ranks, backend):
     run_ranks(2, main, init=False, full_exit=True, env={"RUEDA_BACKEND": backend})
 
 
+def _wait_until_it_waits(thread):
+    """Return once a thread sleeps, and stays where it is while anybody may have the GIL."""
+    before, looks = None, 0
+    while looks < 5:
+        select.select([], [], [], 0.01)
+        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+        frame = sys._current_frames()[thread.ident]
+        place = (stat.rpartition(")")[2].split()[0], frame.f_code, frame.f_lasti)
+        looks = looks + 1 if place == before and place[0] == "S" else 0
+        before = place
+
+
 @pytest.mark.parametrize("work", ["barrier", "optimizer"])
 def test_interpreters_that_end_while_daemon_threads_wait_end_well(start_ranks, work):
     def main(link):
@@ -324,8 +337,11 @@ def test_interpreters_that_end_while_daemon_threads_wait_end_well(start_ranks, w
             hvd.barrier() if work == "barrier" else optimizer.step()
 
         if hvd.rank() == 0:
-            threading.Thread(target=wait, daemon=True).start()
+            thread = threading.Thread(target=wait, daemon=True)
+            thread.start()
         link.hear()
+        if hvd.rank() == 0:
+            _wait_until_it_waits(thread)
 
     job = start_ranks(2, main, init=False, full_exit=True)
     assert job.hear(0) == "at work"

@@ -224,7 +224,8 @@ class _Recorder:
                         with contextlib.suppress(OSError):  # it may have gone first
                             other.pop(source).shutdown(socket.SHUT_WR)
                         continue
-                    other[source].sendall(data)
+                    with contextlib.suppress(OSError):
+                        other[source].sendall(data)
 
     def close(self) -> None:
         self._listener.close()
