@@ -20,10 +20,6 @@ namespace {
 // responses may take.
 constexpr size_t kMaxResponseBytes = kMaxMessageBytes / 2 - (size_t{1} << 20);
 
-TimePoint After(TimePoint since, Duration limit) {
-  return limit < kNever - since ? since + limit : kNever;
-}
-
 }  // namespace
 
 class Coordinator::Impl {
@@ -110,6 +106,7 @@ class Coordinator::Impl {
     return std::min(entry ? After(entry->since, options_.stall_warning) : kNever, next_give_up());
   }
 
+  std::vector<int> Dependents() const { return sets_.RanksOfWholeSets(); }
   bool Finished() const { return departures_.AllLeft(); }
 
  private:
@@ -395,6 +392,7 @@ TimePoint Coordinator::next_give_up() const { return impl_->next_give_up(); }
 std::vector<int> Coordinator::missing_at_give_up() const { return impl_->missing_at_give_up(); }
 void Coordinator::Account(int rank, std::string doing) { impl_->Account(rank, std::move(doing)); }
 TimePoint Coordinator::NextDeadline() const { return impl_->NextDeadline(); }
+std::vector<int> Coordinator::Dependents() const { return impl_->Dependents(); }
 bool Coordinator::Finished() const { return impl_->Finished(); }
 
 }  // namespace rueda::control

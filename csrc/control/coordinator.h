@@ -73,6 +73,9 @@ class Coordinator {
   // if Decide has something already, kNever if not at all.
   TimePoint NextDeadline() const;
 
+  // Ranks that can still agree on something: the members, ascending, of sets that nobody has left.
+  // Pairs count from their first message on.
+  std::vector<int> Dependents() const;
   // True when every rank has left.
   bool Finished() const;
 

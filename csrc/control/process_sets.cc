@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -92,6 +93,14 @@ int ProcessSets::FirstJoinedElsewhere(const ProcessSet& set) const {
 void ProcessSets::Leave(int rank) {
   departed_.push_back(rank);
   for (auto& [id, set] : sets_) set.Leave(rank);
+}
+
+std::vector<int> ProcessSets::RanksOfWholeSets() const {
+  std::set<int> ranks;
+  for (const auto& [id, set] : sets_) {
+    if (set.first_departed() < 0) ranks.insert(set.ranks().begin(), set.ranks().end());
+  }
+  return {ranks.begin(), ranks.end()};
 }
 
 }  // namespace rueda::control

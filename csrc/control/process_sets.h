@@ -76,6 +76,8 @@ class ProcessSets {
   bool anybody_joined(const ProcessSet& set) const { return set.joined() + all_->joined() > 0; }
   // Marks `rank` as departed in every set it belongs to.
   void Leave(int rank);
+  // Ascending, each once: the members of every set that nobody has left.
+  std::vector<int> RanksOfWholeSets() const;
 
  private:
   const int size_;

@@ -10,6 +10,11 @@ using Duration = std::chrono::nanoseconds;
 using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 inline constexpr TimePoint kNever = TimePoint::max();
 
+// `wait` may be as long as can be told: what lies past the end of time is never.
+constexpr TimePoint After(TimePoint since, Duration wait) {
+  return since == kNever || wait >= kNever - since ? kNever : since + wait;
+}
+
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -48,6 +48,7 @@ class ControlHost final : public ControlRoad {
     return moved;
   }
 
+  std::vector<int> Dependents() const override { return coordinator_.Dependents(); }
   control::Coordinator* coordinator() override { return &coordinator_; }
 
   void SetLimits(const control::Limits& limits) override { coordinator_.SetLimits(limits); }

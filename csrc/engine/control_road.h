@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "control/coordinator.h"
 #include "control/messages.h"
@@ -51,6 +52,9 @@ class ControlRoad {
   virtual Status Tell(const Aside& aside) = 0;
   // The next aside that has come, in order of arrival.
   virtual std::optional<Aside> TakeAside() = 0;
+
+  // Ranks that can still agree on something, but only while this rank stays.
+  virtual std::vector<int> Dependents() const { return {}; }
 
   // Rank 0's, for what it says of withheld requests; null elsewhere. It stays the road's.
   virtual control::Coordinator* coordinator() { return nullptr; }

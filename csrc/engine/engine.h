@@ -56,8 +56,9 @@ class Engine {
   Result<std::shared_ptr<transport::ArenaBuffer>> Allocate(int64_t bytes);
 
   // Leaves the job: tells the peers why ("" for an ordinary shutdown), completes every ticket,
-  // joins the thread. Idempotent; bounded by a deadline. Nothing of this epoch is left afterwards
-  // (I5).
+  // joins the thread. Idempotent; bounded by a deadline, but rank 0, which agrees for all, stays
+  // while process sets without it are whole, unless there is a reason. Nothing of this epoch is
+  // left afterwards (I5).
   void Stop(const std::string& reason = {});
 
   // Records what all ranks do into a file of rank 0, until StopTimeline or Stop; see Timeline. Any

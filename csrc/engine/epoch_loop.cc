@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/words.h"
 #include "device/reduce.h"
 #include "transport/thread_setup.h"
 #include "transport/waiter.h"
@@ -139,8 +140,13 @@ Result<bool> EpochLoop::Leave() {
       std::lock_guard lock(mutex_);
       batch.leave_reason = stop_reason_;
     }
+    leaves_in_order_ = batch.leave_reason->empty();
     if (!road_->closed()) RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
     return true;
+  }
+  if (StaysForOthers()) {
+    Stay();
+    return false;
   }
   if (parts_->clock->Now() >= drain_until_) {
     // A rank 0 that does not answer is left all the same; peers in a bucket must hear of it.
@@ -156,10 +162,41 @@ bool EpochLoop::ReadyToLeave() {
                      [](const auto& listener) { return listener->ReadyToLeave(); });
 }
 
+// Rank 0 agrees for sets without it, too. Once its own part is over it stays until none of them is
+// whole; but not after an exception, which is to end the job.
+bool EpochLoop::StaysForOthers() const {
+  return leaves_in_order_ && negotiator_.leave_acknowledged() && executor_.idle() &&
+         !road_->Dependents().empty();
+}
+
+void EpochLoop::Stay() {
+  const TimePoint now = parts_->clock->Now();
+  if (stays_since_ == kNever) {
+    stays_since_ = now;
+    // What was not agreed never will be.
+    const Status over = LeftWithWork();
+    table_->Close(over);
+    table_->CompleteAll(over);
+  }
+  if (!stay_told_ && now >= After(stays_since_, kDrainLimit)) {
+    stay_told_ = true;
+    parts_->log(LogLevel::kWarning,
+                "rank 0 shut down and stays, because it agrees for process sets without it, too: " +
+                    control::NamedRankList(parts_->topology, road_->Dependents()) +
+                    " still work in such. It goes when they shut down.");
+  }
+  drain_until_ = now + kDrainLimit;
+}
+
 bool EpochLoop::HasLeft() const {
   if (!negotiator_.leave_acknowledged() && !gave_up_leaving_) return false;
-  if (!executor_.idle()) return false;
+  if (!executor_.idle() || StaysForOthers()) return false;
   return road_->Flushed() || parts_->clock->Now() >= drain_until_;
+}
+
+Status EpochLoop::LeftWithWork() const {
+  return {StatusCode::kShutDown, parts_->topology.Describe(parts_->topology.rank) +
+                                     " shut rueda down with work in flight."};
 }
 
 std::string EpochLoop::LeftInMidBucket() const {
@@ -185,10 +222,7 @@ void EpochLoop::End(const Status& why) {
     first_error_ = why;
     reason = stop_reason_;
   }
-  const Status answer =
-      why.ok() ? Status(StatusCode::kShutDown, parts_->topology.Describe(parts_->topology.rank) +
-                                                   " shut rueda down with work in flight.")
-               : why;
+  const Status answer = why.ok() ? LeftWithWork() : why;
   if (tuner_ != nullptr && why.ok()) tuner_->Stop();
   table_->Close(answer);
   executor_.Abort(answer);

@@ -43,7 +43,10 @@ class EpochLoop {
   void Watch(Autotuner* tuner);
   Result<bool> Leave();
   bool ReadyToLeave();
+  bool StaysForOthers() const;
+  void Stay();
   bool HasLeft() const;
+  Status LeftWithWork() const;
   std::string LeftInMidBucket() const;
 
   Status CauseOf(const Status& found);
@@ -59,6 +62,9 @@ class EpochLoop {
   std::vector<std::unique_ptr<AsideListener>> listeners_;
   bool leave_offered_ = false;
   bool gave_up_leaving_ = false;  // nobody acknowledged in time, or nobody is there to do it
+  bool leaves_in_order_ = false;
+  TimePoint stays_since_ = kNever;  // for others, after its own part
+  bool stay_told_ = false;
   TimePoint drain_until_ = kNever;
 
   std::atomic<bool> stopping_{

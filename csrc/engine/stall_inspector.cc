@@ -14,10 +14,6 @@ constexpr Duration kPatience = std::chrono::milliseconds(750);
 // How long before a request is given up its ranks are asked once more.
 constexpr Duration kLongestLead = std::chrono::seconds(1);
 
-TimePoint After(TimePoint since, Duration wait) {
-  return since == kNever || wait >= kNever - since ? kNever : since + wait;
-}
-
 }  // namespace
 
 StallInspector::StallInspector(const EngineParts* parts, SubmissionTable* table,

@@ -220,8 +220,10 @@ def _start_engine(world: World, config: _core.Config, meeting: Meeting) -> _core
 def shutdown() -> None:
     """Leave the job; the other ranks' collectives that would need this rank fail in words.
 
-    Work in flight ends with an error. Nothing of the job is left afterwards. Calling it again, or
-    before ``init``, does nothing. Optimizers that are distributed follow into the next job.
+    Work in flight ends with an error. On rank 0 it returns once no others work in process sets
+    without it any more, because rank 0 agrees for them. Nothing of the job is left afterwards.
+    Calling it again, or before ``init``, does nothing. Optimizers that are distributed follow into
+    the next job.
     """
     leave("")
 

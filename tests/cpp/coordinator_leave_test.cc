@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "control/coordinator.h"
+#include "control/process_sets.h"
 #include "coordinator_job.h"
 
 namespace rueda::control {
@@ -88,6 +89,25 @@ TEST_CASE("process sets without the departed rank go on", "[coordinator]") {
   request.process_set = 1;
   REQUIRE(job.Absorb(0, Full({request})).ok());
   CHECK(job.Answer(2, Full({request}))[0].slot == 0);
+}
+
+TEST_CASE("ranks of sets that nobody has left depend on the coordinator", "[coordinator]") {
+  using Ranks = std::vector<int>;
+  CoordinatorJob job(6);
+  CHECK(job->Dependents() == Ranks{0, 1, 2, 3, 4, 5});
+  REQUIRE(job->AddProcessSet(1, {1, 4}).ok());
+  REQUIRE(job->AddProcessSet(2, {0, 5}).ok());
+  REQUIRE(job.Absorb(0, Leaving("")).ok());
+  CHECK(job->Dependents() == Ranks{1, 4});
+  // A pair is made by its first message.
+  Request request = Allreduce("x");
+  request.process_set = PairOf(1, 3);
+  REQUIRE(job.Absorb(3, Full({request})).ok());
+  CHECK(job->Dependents() == Ranks{1, 3, 4});
+  REQUIRE(job.Absorb(4, Leaving("")).ok());
+  CHECK(job->Dependents() == Ranks{1, 3});
+  REQUIRE(job.Absorb(3, Leaving("")).ok());
+  CHECK(job->Dependents() == Ranks{});
 }
 
 TEST_CASE("the job is finished when every rank has left", "[coordinator]") {

@@ -92,3 +92,38 @@ def test_adding_a_set_does_not_wait_for_work_of_others(start_ranks):
     assert job.hear(0) == 2
     job.tell(1, "go")
     assert job.results() == [2.0, 2.0, None]
+
+
+@pytest.mark.parametrize("shuts_down", [False, True])
+def test_rank_0_may_end_before_sets_without_it(run_ranks, shuts_down):
+    """It agrees for all sets, so its process stays until they are done."""
+
+    def main():
+        hvd.init()
+        others = hvd.add_process_set([1, 2])
+        if others.included():
+            # Once rank 0 has left.
+            with pytest.raises(hvd.HorovodInternalError, match=r"R202.*rank 0"):
+                hvd.allreduce(torch.ones(1), name="of all")
+            for step in range(50):
+                own = torch.full((step * 100 + 1,), float(step))
+                assert hvd.allreduce(own, op=hvd.Sum, process_set=others).eq(2 * step).all()
+        elif shuts_down:
+            hvd.shutdown()
+            hvd.shutdown()
+            assert not hvd.is_initialized()
+
+    run_ranks(3, main, init=False, env=_DYNAMIC)
+
+
+def test_after_an_exception_rank_0_does_not_stay(start_ranks):
+    def main():
+        others = hvd.add_process_set([1, 2])
+        if not others.included():
+            raise ValueError("a label is out of range")
+        with pytest.raises(hvd.HorovodInternalError, match=r"R202.*rank 0.*a label is out of"):
+            while True:
+                hvd.allreduce(torch.ones(1), process_set=others)
+
+    job = start_ranks(3, main, interactive=False, env=_DYNAMIC)
+    assert [ended.code for ended in job.all_ended()] == [1, 0, 0], job.describe()

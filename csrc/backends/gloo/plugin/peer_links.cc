@@ -51,8 +51,7 @@ PeerLinks::PeerLinks(Topology topology, transport::UniqueFd wake)
 
 void PeerLinks::StartRun(Duration timeout) {
   timeout_ = timeout;
-  const TimePoint now = SteadyClock().Now();
-  deadline_ = timeout > kNever - now ? kNever : now + timeout;
+  deadline_ = After(SteadyClock().Now(), timeout);
 }
 
 Status PeerLinks::PostSend(int peer, const Transfer& transfer) {
