@@ -32,10 +32,27 @@ class PieceCursor {
     }
   }
 
+  // Passes over the next `bytes` bytes.
+  void Skip(int64_t bytes) {
+    Next(bytes, [](uint8_t*, size_t) {});
+  }
+
  private:
   std::span<const TensorView> pieces_;
   size_t piece_ = 0;
   int64_t offset_ = 0;
 };
+
+// The same for two rows at once: calls visit(uint8_t* first, uint8_t* second, int64_t bytes) for
+// each part that is contiguous in both.
+template <typename Visit>
+void NextOfBoth(PieceCursor* first, PieceCursor* second, int64_t bytes, Visit&& visit) {
+  first->Next(bytes, [&](uint8_t* at, size_t part) {
+    second->Next(static_cast<int64_t>(part), [&](uint8_t* other, size_t both) {
+      visit(at, other, static_cast<int64_t>(both));
+      at += both;
+    });
+  });
+}
 
 }  // namespace rueda::collectives

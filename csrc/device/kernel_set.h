@@ -45,8 +45,9 @@ struct Loops {
   Loop push;
   // [n - 1]: folds n inputs with the full levels, lowest first, and writes all outputs.
   Loop finish[kGroup];
-  // [n - 1]: the same without levels into one output, and into n. Null where not worth the code.
+  // [n - 1]: the same without levels into one output, two, and n. Null where not worth the code.
   Loop finish_one[kGroup];
+  Loop finish_two[kGroup];
   Loop finish_all[kGroup];
 };
 

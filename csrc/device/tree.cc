@@ -126,6 +126,7 @@ class Tree {
   void Finish(int n, const Pass& pass) const {
     Loop loop = nullptr;
     if (pass.full == 0 && pass.output_count == 1) loop = loops_.finish_one[n - 1];
+    if (pass.full == 0 && pass.output_count == 2) loop = loops_.finish_two[n - 1];
     if (pass.full == 0 && pass.output_count == n) loop = loops_.finish_all[n - 1];
     if (loop == nullptr) loop = loops_.finish[n - 1];
     loop(pass);

@@ -89,5 +89,42 @@ TEST_CASE("no pieces and no bytes visit nothing", "[piece_cursor]") {
   CHECK(Take(start, 16).size() == 16);
 }
 
+TEST_CASE("what is passed over is not visited, and what follows is", "[piece_cursor]") {
+  const Pieces pieces({3, 0, 5, 1, 7});
+  const std::vector<uint8_t*> all = pieces.AllBytes();
+  std::mt19937_64 random(4);
+  PieceCursor cursor(pieces.views);
+  size_t at = 0;
+  for (bool skips = false; at < all.size(); skips = !skips) {
+    const size_t bytes = std::min(all.size() - at, static_cast<size_t>(random() % 20));
+    if (skips) {
+      cursor.Skip(static_cast<int64_t>(bytes));
+    } else {
+      const auto from = all.begin() + static_cast<std::ptrdiff_t>(at);
+      const std::vector<uint8_t*> expected(from, from + static_cast<std::ptrdiff_t>(bytes));
+      REQUIRE(Take(cursor, static_cast<int64_t>(bytes)) == expected);
+    }
+    at += bytes;
+  }
+  CHECK(Take(cursor, 1).empty());
+}
+
+TEST_CASE("two rows are walked in step, wherever their pieces end", "[piece_cursor]") {
+  const Pieces first({3, 4, 9}), second({5, 0, 1, 10});
+  const std::vector<uint8_t*> of_first = first.AllBytes(), of_second = second.AllBytes();
+  PieceCursor a(first.views), b(second.views);
+  size_t at = 0;
+  for (const int64_t bytes : {12, 0, 20, 32}) {
+    NextOfBoth(&a, &b, bytes, [&](uint8_t* one, uint8_t* other, int64_t part) {
+      REQUIRE(part > 0);
+      for (int64_t i = 0; i < part; ++i, ++at) {
+        REQUIRE(one + i == of_first[at]);
+        REQUIRE(other + i == of_second[at]);
+      }
+    });
+  }
+  CHECK(at == of_first.size());
+}
+
 }  // namespace
 }  // namespace rueda::collectives

@@ -18,6 +18,9 @@ struct alignas(128) ShmCounters {
   std::atomic<uint64_t> packed;    // its contribution lies in its staging memory
   std::atomic<uint64_t> reduced;   // its slice of the sum is written
   std::atomic<uint64_t> released;  // it reads nobody's staging memory of these units any more
+  // Whether all write past their caches what they stage: the choice of the first member that takes
+  // part. A hint, which changes no result.
+  std::atomic<uint32_t> streams;
 };
 
 struct ShmMember {

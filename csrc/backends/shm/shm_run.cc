@@ -21,6 +21,8 @@ void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers) {
   packed_ = consumed_ = finished_ = placed_ = 0;
   input_ = collectives::PieceCursor(buffers.inputs);
   output_ = collectives::PieceCursor(buffers.outputs);
+  consumed_input_ = input_;
+  consumed_output_ = output_;
   if (static_cast<int>(present_.size() + bucket.absent.size()) != group_->size() ||
       !bucket.absent.empty()) {
     PrepareAbsence();
@@ -80,6 +82,19 @@ int64_t ShmRun::StagedBytesOf(int64_t unit) const {
   return plan_.scheme == ShmScheme::kScatter ? plan_.unit_bytes * group_->size() : bytes;
 }
 
+// Only what takes long enough to be timed.
+bool ShmRun::Chooses() const {
+  return plan_.scheme == ShmScheme::kSliced && present_.front() == group_->index;
+}
+
+template <typename Work>
+void ShmRun::Timed(int64_t unit, Work&& work) {
+  if (!Chooses()) return work();
+  const TimePoint begun = SteadyClock().Now();
+  work();
+  busy_[static_cast<size_t>(unit % kInFlight)] += SteadyClock().Now() - begun;
+}
+
 bool ShmRun::Pack() {
   if (packed_ == plan_.units || packed_ - finished_ == kInFlight) return false;
   if (placed_ == packed_) {
@@ -87,7 +102,12 @@ bool ShmRun::Pack() {
     places_[static_cast<size_t>(placed_++ % kInFlight)] = ring_->Next(staged_bytes);
   }
   if (!MayReuse(places_[static_cast<size_t>(packed_ % kInFlight)].reusable_after)) return false;
-  PackUnit(packed_);
+  if (Chooses())
+    group_->own().counters->streams.store(choice_.streams(), std::memory_order_relaxed);
+  const auto& chooser = group_->members[static_cast<size_t>(present_.front())];
+  streams_ = chooser.counters->streams.load(std::memory_order_relaxed) != 0;
+  busy_[static_cast<size_t>(packed_ % kInFlight)] = Duration::zero();
+  Timed(packed_, [&] { PackUnit(packed_); });
   Publish(&ShmCounters::packed, Global(++packed_));
   if (UsesStaging()) WakeOthers();
   return true;
@@ -103,7 +123,7 @@ bool ShmRun::Consume() {
   } else if (UsesStaging() && !AllHave(&ShmCounters::packed, Global(consumed_) + 1)) {
     return false;
   }
-  ConsumeUnit(consumed_);
+  Timed(consumed_, [&] { ConsumeUnit(consumed_); });
   Publish(&ShmCounters::reduced, Global(++consumed_));
   if (SharesSlices()) WakeOthers();
   return true;
@@ -112,7 +132,10 @@ bool ShmRun::Consume() {
 bool ShmRun::Finish() {
   if (finished_ == consumed_) return false;
   if (ReceivesSlices() && !AllHave(&ShmCounters::reduced, Global(finished_) + 1)) return false;
-  FinishUnit(finished_);
+  Timed(finished_, [&] { FinishUnit(finished_); });
+  if (Chooses()) {
+    choice_.Measured(plan_.BytesOf(finished_), busy_[static_cast<size_t>(finished_ % kInFlight)]);
+  }
   Publish(&ShmCounters::released, Global(++finished_));
   WakeOthers();  // whoever waits for room in the staging ring
   return true;

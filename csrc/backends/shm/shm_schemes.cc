@@ -1,4 +1,4 @@
-// ShmRun, second part: what one unit of a bucket does in each scheme.
+// ShmRun, second part: what one unit of a bucket does in all schemes but one (shm_sliced.cc).
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -17,9 +17,10 @@ void ShmRun::PackUnit(int64_t unit) {
   if (plan_.scheme == ShmScheme::kFromRoot && group_->index != bucket_->root) return;
   const CopyWatch watch(group_->copies, CopyWay::kIn, &copied_);
   if (plan_.scheme == ShmScheme::kScatter) return PackPieces(unit);
+  if (plan_.scheme == ShmScheme::kSliced) return PackSlices(unit);
   uint8_t* to = Staged(group_->index, unit);
   input_.Next(plan_.BytesOf(unit), [&](const uint8_t* from, size_t bytes) {
-    std::memcpy(to, from, bytes);
+    Stage(to, from, static_cast<int64_t>(bytes));
     to += bytes;
     copied_ += static_cast<int64_t>(bytes);
   });
@@ -78,36 +79,17 @@ void ShmRun::ReduceInPlace(int64_t unit) {
   device::Reduce(spec_, sources_, destinations_, slice.size() / element);
 }
 
-void ShmRun::ReduceSlice(int64_t unit) {
-  const collectives::Range slice = SliceOfUnit(unit, present_index_);
-  PointAtStaged(unit, slice.begin);
-  // Only the owner reads this slice of its own staging memory, so the sum goes there.
-  void* destination = Staged(group_->index, unit) + slice.begin;
-  const auto element = static_cast<int64_t>(SizeOf(bucket_->dtype));
-  device::Reduce(spec_, sources_, {&destination, 1}, slice.size() / element);
-}
-
+// Its own contribution it reads where it is.
 void ShmRun::ReduceAll(int64_t unit) {
   const auto element = static_cast<int64_t>(SizeOf(bucket_->dtype));
   int64_t offset = 0;
-  output_.Next(plan_.BytesOf(unit), [&](uint8_t* to, size_t bytes) {
-    PointAtStaged(unit, offset);
+  const auto reduce = [&](const uint8_t* from, uint8_t* to, int64_t bytes) {
+    PointAtStaged(unit, offset, from);
     void* destination = to;
-    device::Reduce(spec_, sources_, {&destination, 1}, static_cast<int64_t>(bytes) / element);
-    offset += static_cast<int64_t>(bytes);
-  });
-}
-
-void ShmRun::CopySlices(int64_t unit) {
-  for (size_t owner = 0; owner < present_.size(); ++owner) {
-    const collectives::Range slice = SliceOfUnit(unit, static_cast<int>(owner));
-    const uint8_t* from = Staged(present_[owner], unit) + slice.begin;
-    output_.Next(slice.size(), [&](uint8_t* to, size_t bytes) {
-      std::memcpy(to, from, bytes);
-      from += bytes;
-      copied_ += static_cast<int64_t>(bytes);
-    });
-  }
+    device::Reduce(spec_, sources_, {&destination, 1}, bytes / element);
+    offset += bytes;
+  };
+  collectives::NextOfBoth(&consumed_input_, &output_, plan_.BytesOf(unit), reduce);
 }
 
 void ShmRun::CopyContributions(int64_t unit) {
@@ -144,7 +126,7 @@ void ShmRun::PackPieces(int64_t unit) {
   for (const int64_t count : bucket_->counts) {
     const int64_t bytes = std::min(count * element - start, plan_.unit_bytes);
     if (bytes > 0) {
-      std::memcpy(to, input + start, static_cast<size_t>(bytes));
+      Stage(to, input + start, bytes);
       copied_ += bytes;
     }
     input += count * element;
@@ -197,11 +179,13 @@ void ShmRun::CopyParts(int64_t unit) {
 // A sum keeps its shape, the canonical tree over all ranks, with zeros where somebody is absent;
 // for the other operations the order makes no difference that matters, and scaling one's identity
 // would.
-void ShmRun::PointAtStaged(int64_t unit, int64_t offset) {
+void ShmRun::PointAtStaged(int64_t unit, int64_t offset, const uint8_t* own) {
   const bool adds = bucket_->op == ReduceOp::kSum || bucket_->op == ReduceOp::kAverage;
   sources_.clear();
   for (int member = 0; member < group_->size(); ++member) {
-    if (bucket_->absent.empty() || !bucket_->IsAbsent(member)) {
+    if (own != nullptr && member == group_->index) {
+      sources_.push_back(own);
+    } else if (bucket_->absent.empty() || !bucket_->IsAbsent(member)) {
       sources_.push_back(Staged(member, unit) + offset);
     } else if (adds) {
       sources_.push_back(zeros_.data());
