@@ -43,7 +43,7 @@ Status EngineProcedure::Allocate(control::Request* request, bool shared) {
 Status EngineProcedure::Call() {
   const control::TensorSpec& spec = request_->tensors.front();
   const TensorView view{input_, spec.count(), spec.dtype};
-  engine::Submission submission{request_, {{view}, {}}, owner_, true};
+  engine::Submission submission{request_, {{view}, {}}, owner_, /*urgent=*/true, /*driven=*/true};
   if (!PartsDiffer(request_->kind)) submission.buffers.outputs.push_back(view);
   Result<engine::TicketPtr> ticket = engine_->Submit(std::move(submission));
   if (!ticket.ok()) return ticket.status();

@@ -21,6 +21,9 @@ constexpr std::array<KernelSet, 1> kSets{{{"baseline", 16, &HasBaseline, &baseli
 
 std::span<const KernelSet> KernelSets() { return kSets; }
 
+// Nobody can tell.
+bool IsDefaultFloatingPointMode() { return false; }
+
 // The default environment keeps denormals and rounds to nearest.
 void UseDefaultFloatingPointMode() { std::fesetenv(FE_DFL_ENV); }
 

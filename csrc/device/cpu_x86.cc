@@ -34,6 +34,12 @@ constexpr unsigned kDefaultMode = 0x1f80;
 
 std::span<const KernelSet> KernelSets() { return kSets; }
 
+// The flags of exceptions that have occurred are no mode.
+bool IsDefaultFloatingPointMode() {
+  constexpr unsigned kFlags = 0x3f;
+  return (_mm_getcsr() & ~kFlags) == kDefaultMode;
+}
+
 void UseDefaultFloatingPointMode() {
   std::fesetround(FE_TONEAREST);  // of the x87 unit too, which is what fegetround looks at
   _mm_setcsr(kDefaultMode);

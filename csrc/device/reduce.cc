@@ -57,6 +57,16 @@ void Copy(const TreeArgs& args) {
 
 }  // namespace
 
+DefaultFloatingPointMode::DefaultFloatingPointMode() : changed_(!IsDefaultFloatingPointMode()) {
+  if (!changed_) return;
+  std::fegetenv(&before_);
+  UseDefaultFloatingPointMode();
+}
+
+DefaultFloatingPointMode::~DefaultFloatingPointMode() {
+  if (changed_) std::fesetenv(&before_);
+}
+
 void Reduce(const ReduceSpec& spec, std::span<const void* const> sources,
             std::span<void* const> destinations, int64_t count) {
   if (count <= 0 || sources.empty() || destinations.empty()) return;

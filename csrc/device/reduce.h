@@ -9,6 +9,7 @@
 // rank's wins. Bool: Sum and Max are or, Product and Min are and; any byte but 0 is true.
 #pragma once
 
+#include <cfenv>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -35,6 +36,21 @@ void Reduce(const ReduceSpec& spec, std::span<const void* const> sources,
 // Clears flush-to-zero and denormals-are-zero and sets round-to-nearest on the calling thread, so
 // that it adds as every other rank does whatever its creator had set.
 void UseDefaultFloatingPointMode();
+// Whether it surely is so already.
+bool IsDefaultFloatingPointMode();
+
+// The same for a scope, of a thread that is not ours.
+class DefaultFloatingPointMode {
+ public:
+  DefaultFloatingPointMode();
+  ~DefaultFloatingPointMode();
+  DefaultFloatingPointMode(const DefaultFloatingPointMode&) = delete;
+  DefaultFloatingPointMode& operator=(const DefaultFloatingPointMode&) = delete;
+
+ private:
+  const bool changed_;
+  std::fenv_t before_;  // where it was changed
+};
 
 // The instruction set in use: "avx512", "avx2" or "baseline".
 std::string_view InstructionSet();

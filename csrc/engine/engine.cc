@@ -34,6 +34,7 @@ class Engine::Impl {
   }
 
   Result<TicketPtr> Submit(Submission submission);
+  void Drive(const TicketPtr& ticket, Duration slice);
   Ticket::Wake Wait(const TicketPtr& ticket, Duration slice);
   void Stop(const std::string& reason);
   Status StartTimeline(const std::string& path, bool mark_frames);
@@ -46,6 +47,7 @@ class Engine::Impl {
   bool forked() const { return forked_.load(std::memory_order_relaxed); }
 
  private:
+  void DriveOrHurry(const Ticket& ticket, Duration slice);
   Status PlaceNewSet(Submission* submission) const;
   std::unique_ptr<EpochLoop> MakeLoop();
   Status CheckNotForked(const std::string& what) const;
@@ -116,10 +118,27 @@ Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
   return table_.Add(std::move(submission));
 }
 
+void Engine::Impl::Drive(const TicketPtr& ticket, Duration slice) {
+  if (ticket->done() || forked()) return;
+  const int64_t begun = ticket->WaitBegins();
+  DriveOrHurry(*ticket, slice);
+  ticket->WaitEnds(begun);
+}
+
+void Engine::Impl::DriveOrHurry(const Ticket& ticket, Duration slice) {
+  if (!ticket.offered()) table_.Hurry();
+  if (loop_->DriveFor(ticket, slice) || ticket.offered()) return;
+  // The engine thread drives, but may be about to sleep.
+  parts_.parker->Unpark();
+}
+
 Ticket::Wake Engine::Impl::Wait(const TicketPtr& ticket, Duration slice) {
   if (ticket->done()) return Ticket::Wake::kDone;
-  if (!ticket->offered()) table_.Hurry();
-  return ticket->Wait(slice);
+  const int64_t begun = ticket->WaitBegins();
+  if (!forked()) DriveOrHurry(*ticket, slice);
+  const Ticket::Wake wake = ticket->Wait(slice);
+  ticket->WaitEnds(begun);
+  return wake;
 }
 
 void Engine::Impl::Stop(const std::string& reason) {
@@ -163,6 +182,7 @@ Engine::~Engine() {
 Result<TicketPtr> Engine::Submit(Submission submission) {
   return impl_->Submit(std::move(submission));
 }
+void Engine::Drive(const TicketPtr& ticket, Duration slice) { impl_->Drive(ticket, slice); }
 Ticket::Wake Engine::Wait(const TicketPtr& ticket, Duration slice) {
   return impl_->Wait(ticket, slice);
 }

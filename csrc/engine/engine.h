@@ -29,6 +29,8 @@ struct Submission {
   // Somebody waits for it, or it is a full bucket: offer it at once instead of lingering for
   // company.
   bool urgent = false;
+  // The caller calls Drive or Wait next, so the engine thread need not wake for it.
+  bool driven = false;
 };
 
 class Engine {
@@ -49,7 +51,12 @@ class Engine {
   // the epoch's first error, when nothing can be submitted any more.
   Result<TicketPtr> Submit(Submission submission);
 
-  // Sleeps until the ticket is done, having told the engine that somebody waits. As Ticket::Wait.
+  // Somebody is about to wait for the ticket. Where the engine thread sleeps, and ranks share
+  // memory, this thread does its work as long as there is some, for at most `slice` (zero: without
+  // end); otherwise the engine thread hears of it. Any thread.
+  void Drive(const TicketPtr& ticket, Duration slice = Duration::zero());
+
+  // Drives, and then sleeps until the ticket is done. As Ticket::Wait.
   Ticket::Wake Wait(const TicketPtr& ticket, Duration slice = Duration::zero());
 
   // Memory that peers map, for buckets reduced in place; kUnsupported when this epoch has none.

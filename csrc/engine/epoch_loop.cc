@@ -9,12 +9,17 @@
 #include "transport/waiter.h"
 
 namespace rueda::engine {
+
+using Heed = transport::Doorbell::Heed;
+
 namespace {
 
 // How long Stop, or the end after an error, waits for peers to leave this rank's memory.
 constexpr Duration kLeaveGrace = std::chrono::milliseconds(200);
 // How long an orderly Stop waits for rank 0's acknowledgement and runs what was agreed before it.
 constexpr Duration kDrainLimit = std::chrono::seconds(10);
+// How long the engine thread leaves the field to callers that drive.
+constexpr Duration kDoze = std::chrono::microseconds(250);
 
 std::unique_ptr<ControlRoad> MakeControlRoad(EngineParts* parts) {
   if (parts->topology.rank == 0) return MakeControlHost(*parts, std::move(parts->control));
@@ -45,23 +50,108 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
 void EpochLoop::Run() {
   transport::NameThisThread("rueda-engine");
   device::UseDefaultFloatingPointMode();
+  std::unique_lock baton(baton_);
   transport::Waiter waiter;
   while (true) {
-    Result<bool> moved = Drive();
-    if (moved.ok() && !*moved && waiter.Step()) {
+    Result<bool> moved = DriveOrFail();
+    // Where callers drive this thread does not spin: it would be in their way.
+    if (moved.ok() && !*moved && (caller_drove_ || Step(&waiter, &baton))) {
       // Only now the doorbell is looked at: its line stays with the ringers while this thread
       // spins.
       const uint32_t seen = parts_->parker->Sequence();
-      moved = Drive();
+      moved = DriveOrFail();
       if (moved.ok() && !*moved && !HasLeft()) {
-        parts_->parker->Park(seen, NextDeadline());
+        SleepWithoutBaton(&baton, seen);
         waiter.Reset();
       }
     }
-    if (!moved.ok()) return End(CauseOf(moved.status()));
-    if (*moved) waiter.Reset();
-    if (HasLeft()) return End(Status::Ok());
+    if (moved.ok() && *moved) waiter.Reset();
+    if (moved.ok() && !HasLeft()) continue;
+    ended_ = true;
+    return End(moved.ok() ? Status::Ok() : CauseOf(moved.status()));
   }
+}
+
+// One pause or yield, in which a caller may take over; true when it is time to sleep.
+bool EpochLoop::Step(transport::Waiter* waiter, std::unique_lock<std::mutex>* baton) {
+  baton->unlock();
+  const bool is_over = waiter->Step();
+  baton->lock();
+  return is_over;
+}
+
+void EpochLoop::SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t seen) {
+  engine_sleeps_until_ = NextDeadline();
+  transport::Doorbell* const doorbell = parts_->parker->doorbell();
+  if (doorbell == nullptr) {
+    baton->unlock();
+    parts_->parker->Park(seen, engine_sleeps_until_);
+    return baton->lock();
+  }
+  const auto heed = caller_drove_ ? Heed::kOwner : Heed::kEverybody;
+  if (std::exchange(caller_drove_, false)) {
+    engine_sleeps_until_ = std::min(engine_sleeps_until_, parts_->clock->Now() + kDoze);
+  }
+  doorbell->SetHeed(heed);
+  TimePoint until = engine_sleeps_until_;
+  do {
+    if (baton->owns_lock()) baton->unlock();
+    doorbell->SleepHeeding(seen, until);
+    // A caller that drives looks after everything, and wakes this thread if that is not enough.
+    seen = doorbell->Sequence();
+    until = parts_->clock->Now() + kDoze;
+  } while (!baton->try_lock());
+  doorbell->SetHeed(Heed::kNobody);
+}
+
+Result<bool> EpochLoop::DriveOrFail() {
+  if (!failure_.ok()) return failure_;
+  return Drive();
+}
+
+bool EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
+  transport::Doorbell* const doorbell = parts_->parker->doorbell();
+  if (doorbell == nullptr) return false;
+  const std::unique_lock baton(baton_, std::try_to_lock);
+  if (!baton.owns_lock() || ended_ || !failure_.ok()) return false;
+  const device::DefaultFloatingPointMode mode;
+  caller_drove_ = true;
+  const Heed heed = doorbell->heed();
+  doorbell->SetHeed(Heed::kNobody);
+  const bool is_done = DriveUntilDone(ticket, slice);
+  const uint32_t seen = doorbell->Sequence();
+  // The last look around, for an engine thread that will not look by itself.
+  if (heed == Heed::kEverybody && failure_.ok()) {
+    const Result<bool> moved = Drive();
+    if (!moved.ok()) failure_ = moved.status();
+  }
+  doorbell->SetHeed(heed);
+  const bool missed = heed == Heed::kEverybody && doorbell->Sequence() != seen;
+  if (!is_done || missed || EngineIsNeeded()) doorbell->RingAsOwner();
+  return is_done;
+}
+
+bool EpochLoop::DriveUntilDone(const Ticket& ticket, Duration slice) {
+  // A thread's, so that it remembers across calls that its yields are slow.
+  thread_local transport::Waiter waiter;
+  waiter.Reset();
+  const TimePoint until = slice == Duration::zero() ? kNever : parts_->clock->Now() + slice;
+  while (!ticket.done()) {
+    const Result<bool> moved = Drive();
+    if (!moved.ok()) failure_ = moved.status();
+    if (!moved.ok() || HasLeft()) return false;
+    if (!*moved && waiter.Step()) return false;
+    if (!*moved) continue;
+    waiter.Reset();
+    if (until != kNever && parts_->clock->Now() >= until) return false;
+  }
+  return true;
+}
+
+// Whether something is under way, or will be before the engine thread looks again.
+bool EpochLoop::EngineIsNeeded() const {
+  return !failure_.ok() || stopping_.load(std::memory_order_relaxed) || table_->has_new() ||
+         !executor_.idle() || !road_->Flushed() || NextDeadline() < engine_sleeps_until_;
 }
 
 Result<bool> EpochLoop::Drive() {

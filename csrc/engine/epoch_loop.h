@@ -1,4 +1,13 @@
 // EpochLoop: drives one rank's epoch from its first submission to its end.
+//
+// One thread drives at a time, the one that has the baton: the engine thread, or a caller that
+// waits for a ticket while the engine thread sleeps. So a synchronous call takes no change of
+// threads. A caller drives while there is something to do or may soon be; then, and with whatever
+// only the engine thread does (errors, leaving), it wakes that thread.
+//
+// After a caller has driven the engine thread dozes: it heeds nobody but its own process and looks
+// around after kDoze, so that the rings that peers end an operation with wake nobody between the
+// calls of a loop. When no caller has driven for that long it sleeps again, heeding everybody.
 #pragma once
 
 #include <atomic>
@@ -15,10 +24,12 @@
 #include "engine/negotiator.h"
 #include "engine/stall_inspector.h"
 #include "engine/submission_table.h"
+#include "transport/waiter.h"
 
 namespace rueda::engine {
 
-// Run is the engine thread's; the rest says which thread may call it.
+// Run is the engine thread's; the rest says which thread may call it. What is not said to be
+// guarded otherwise belongs to who has the baton.
 class EpochLoop {
  public:
   // Takes the control channels, the backend and the listeners out of the parts. Parts and table
@@ -27,6 +38,11 @@ class EpochLoop {
 
   // Drives until the epoch is over; then everything in flight has completed.
   void Run();
+
+  // Drives until the ticket is done (true), nothing more can be done without sleeping, or `slice`
+  // (zero: never) has passed. False at once if somebody else drives, or if no caller can here. Any
+  // thread; not in a forked child.
+  bool DriveFor(const Ticket& ticket, Duration slice);
 
   // Makes Run leave the job in order, telling the peers why. Any thread.
   void RequestStop(const std::string& reason);
@@ -49,6 +65,12 @@ class EpochLoop {
   Status LeftWithWork() const;
   std::string LeftInMidBucket() const;
 
+  Result<bool> DriveOrFail();
+  static bool Step(transport::Waiter* waiter, std::unique_lock<std::mutex>* baton);
+  bool DriveUntilDone(const Ticket& ticket, Duration slice);
+  bool EngineIsNeeded() const;
+  void SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t seen);
+
   Status CauseOf(const Status& found);
   void End(const Status& why);
   void WaitUntilPeersAreGone();
@@ -66,6 +88,12 @@ class EpochLoop {
   TimePoint stays_since_ = kNever;  // for others, after its own part
   bool stay_told_ = false;
   TimePoint drain_until_ = kNever;
+
+  std::mutex baton_;
+  Status failure_;             // what a caller's drive came to: the engine thread ends the epoch
+  bool ended_ = false;         // nobody drives any more
+  bool caller_drove_ = false;  // since the engine thread last went to sleep
+  TimePoint engine_sleeps_until_ = kNever;
 
   std::atomic<bool> stopping_{
       false};  // release after stop_reason_ is set, acquire before it is read

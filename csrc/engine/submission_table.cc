@@ -86,7 +86,7 @@ Result<TicketPtr> SubmissionTable::Add(Submission submission) {
   if (work->submission.urgent && !wants_haste_.exchange(true, std::memory_order_acq_rel)) {
     wakes = true;
   }
-  if (wakes && engine_ != nullptr) engine_->Unpark();
+  if (wakes && !work->submission.driven && engine_ != nullptr) engine_->Unpark();
   Ticket* const ticket = &work->ticket;
   return TicketPtr(std::move(work), ticket);
 }
@@ -126,11 +126,6 @@ std::shared_ptr<Work> SubmissionTable::Remove(const Work& work) {
   std::shared_ptr<Work> removed = std::move(node.mapped());
   if (spare_.size() < kMostSpareNodes) spare_.push_back(std::move(node));
   return removed;
-}
-
-void SubmissionTable::Hurry() {
-  const bool was_known = wants_haste_.exchange(true, std::memory_order_acq_rel);
-  if (!was_known && engine_ != nullptr) engine_->Unpark();
 }
 
 void SubmissionTable::TakeNew(std::vector<Work*>* taken, AndThen and_then) {

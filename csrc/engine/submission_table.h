@@ -54,8 +54,8 @@ class SubmissionTable {
   // Set by submitters: cheap to look at on every round of the engine's loop.
   bool has_new() const { return has_new_.load(std::memory_order_acquire); }
   bool wants_haste() const { return wants_haste_.load(std::memory_order_acquire); }
-  // Somebody waits: offer what there is at once. Wakes the engine. Any thread.
-  void Hurry();
+  // Somebody waits: offer what there is at once. Any thread; it sees to it that somebody drives.
+  void Hurry() { wants_haste_.store(true, std::memory_order_release); }
 
   // Engine thread: whoever wished for haste is about to be served.
   void CalmDown() { wants_haste_.store(false, std::memory_order_relaxed); }

@@ -8,14 +8,6 @@
 namespace rueda::engine {
 
 Ticket::Wake Ticket::Wait(Duration slice) {
-  if (!tracer_.on() || done()) return Sleep(slice);
-  const int64_t begun = tracer_.Now();
-  const Wake wake = Sleep(slice);
-  tracer_.Waited(begun);
-  return wake;
-}
-
-Ticket::Wake Ticket::Sleep(Duration slice) {
   // A thread's, so that it remembers across calls that its yields are slow.
   thread_local transport::Waiter waiter;
   waiter.Reset();

@@ -49,6 +49,11 @@ class Ticket {
   // Sleeps until the ticket is done. Returns kInterrupted when a signal arrived or, at the latest,
   // `slice` after it went to sleep, so that a caller can look for Ctrl-C; zero: only when done.
   Wake Wait(Duration slice = Duration::zero());
+  // Around a wait: the timeline hears of it. WaitBegins returns what WaitEnds takes.
+  int64_t WaitBegins() const { return tracer_.on() ? tracer_.Now() : kNotTraced; }
+  void WaitEnds(int64_t begun) const {
+    if (begun != kNotTraced && tracer_.on()) tracer_.Waited(begun);
+  }
 
   // Waits are recorded from here on; before anybody else has the ticket.
   void Trace(WaitTracer tracer) { tracer_ = std::move(tracer); }
@@ -61,8 +66,7 @@ class Ticket {
   void WakeSleepers();
 
  private:
-  Wake Sleep(Duration slice);
-
+  static constexpr int64_t kNotTraced = -1;
   static constexpr uint32_t kPending = 0, kPendingWithSleepers = 1, kDone = 2;
 
   std::atomic<uint32_t> state_{kPending};

@@ -212,9 +212,19 @@ class PyOperations {
  private:
   int64_t Start(OperationCall call) {
     if (call.name.has_value()) call.call_site = CallerOutside(package_);
+    const bool urgent = call.urgent;
     Result<int64_t> handle = operations_->Start(std::move(call));
     if (!handle.ok()) Raise(handle.status());
+    // Here, because a signal may come before the caller gets to wait.
+    if (urgent) Drive(operations_->handles().Find(*handle)->ticket);
     return *handle;
+  }
+
+  void Drive(engine::TicketPtr ticket) {
+    WithoutGil([&] {
+      operations_->engine()->Drive(ticket, kInterruptSlice);
+      return true;
+    });
   }
 
   const std::string package_ =

@@ -164,7 +164,7 @@ Result<int64_t> Operations::Start(OperationCall call) {
   const auto request = requests_.RequestOf(call, name, work.inputs);
   RUEDA_RETURN_IF_ERROR(CheckDisjoint(buffers.inputs, buffers.outputs, request->tensors));
   Result<engine::TicketPtr> ticket =
-      engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent});
+      engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent, call.urgent});
   if (ticket.status().code() == StatusCode::kDuplicateName) {
     return TellFirst(ticket.status(), handles_.FindByName(call.process_set, name));
   }

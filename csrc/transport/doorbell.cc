@@ -32,13 +32,24 @@ void FutexWakeAll(const std::atomic<uint32_t>* word) {
 
 void Doorbell::Ring() {
   sequence_.fetch_add(1, std::memory_order_seq_cst);
-  if (sleeping_.load(std::memory_order_seq_cst) != 0) FutexWakeAll(&sequence_);
+  const auto heed = static_cast<Heed>(heed_.load(std::memory_order_seq_cst));
+  if (heed == Heed::kEverybody) FutexWakeAll(&sequence_);
+}
+
+void Doorbell::RingAsOwner() {
+  sequence_.fetch_add(1, std::memory_order_seq_cst);
+  const auto heed = static_cast<Heed>(heed_.load(std::memory_order_seq_cst));
+  if (heed != Heed::kNobody) FutexWakeAll(&sequence_);
 }
 
 void Doorbell::Sleep(uint32_t seen, TimePoint deadline) {
-  sleeping_.store(1, std::memory_order_seq_cst);
+  SetHeed(Heed::kEverybody);
+  SleepHeeding(seen, deadline);
+  SetHeed(Heed::kNobody);
+}
+
+void Doorbell::SleepHeeding(uint32_t seen, TimePoint deadline) const {
   if (sequence_.load(std::memory_order_seq_cst) == seen) FutexWait(&sequence_, seen, deadline);
-  sleeping_.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace rueda::transport

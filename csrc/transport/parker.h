@@ -19,6 +19,10 @@ class Parker {
   virtual void Park(uint32_t seen, TimePoint deadline) = 0;
   // Any thread.
   virtual void Unpark() = 0;
+
+  // Park in its parts, for a driver beside whom others may drive: who heeds nobody need not be told
+  // of what they see themselves. Null where this parker has no such parts.
+  virtual Doorbell* doorbell() { return nullptr; }
 };
 
 // For ranks of one host: peers and callers ring the doorbell in this rank's arena.
@@ -28,7 +32,8 @@ class DoorbellParker final : public Parker {
   explicit DoorbellParker(Doorbell* doorbell) : doorbell_(doorbell) {}
   uint32_t Sequence() const override { return doorbell_->Sequence(); }
   void Park(uint32_t seen, TimePoint deadline) override { doorbell_->Sleep(seen, deadline); }
-  void Unpark() override { doorbell_->Ring(); }
+  void Unpark() override { doorbell_->RingAsOwner(); }
+  Doorbell* doorbell() override { return doorbell_; }
 
  private:
   Doorbell* doorbell_;

@@ -35,7 +35,7 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free);
 
 // Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between looking for
 // work and sleeping, and between making work and ringing, hit every moment of the other's steps.
-bool Play(Table* table, uint32_t side) {
+bool Play(Table* table, uint32_t side, bool among_owners = false) {
   std::mt19937 random(side + 1);
   const auto dawdle = [&random] {
     for (uint32_t i = random() % 64; i > 32; --i) CpuPause();
@@ -46,22 +46,29 @@ bool Play(Table* table, uint32_t side) {
       const uint32_t seen = table->bells[side].Sequence();
       if (table->turns.load(std::memory_order_relaxed) == turn) break;
       dawdle();
-      table->bells[side].Sleep(seen, patience.end());
+      if (among_owners) {
+        table->bells[side].SetHeed(Doorbell::Heed::kOwner);
+        table->bells[side].SleepHeeding(seen, patience.end());
+        table->bells[side].SetHeed(Doorbell::Heed::kNobody);
+      } else {
+        table->bells[side].Sleep(seen, patience.end());
+      }
       if (patience.over()) return false;
     }
     table->turns.store(turn + 1, std::memory_order_relaxed);
     dawdle();
-    table->bells[1 - side].Ring();
+    among_owners ? table->bells[1 - side].RingAsOwner() : table->bells[1 - side].Ring();
   }
   return true;
 }
 
 TEST_CASE("no ring is lost between threads", "[doorbell]") {
   const Deadline deadline("ping-pong of threads");
+  const bool among_owners = GENERATE(false, true);
   const auto table = std::make_unique<Table>();
   bool other_finished = false;
-  std::thread other([&] { other_finished = Play(table.get(), 1); });
-  CHECK(Play(table.get(), 0));
+  std::thread other([&] { other_finished = Play(table.get(), 1, among_owners); });
+  CHECK(Play(table.get(), 0, among_owners));
   other.join();
   CHECK(other_finished);
   CHECK(table->turns == 2 * kRounds);

@@ -106,12 +106,22 @@ TEST_CASE("who is in haste wakes an engine that comes back later, once", "[submi
   table.TakeNew(&taken, SubmissionTable::AndThen::kComesBack);
   REQUIRE(table.Add(Named("a", nullptr, true)).ok());
   CHECK(engine.unparked == 1);
-  table.Hurry();
   REQUIRE(table.Add(Named("b", nullptr, true)).ok());
   CHECK(engine.unparked == 1);  // it knows
   table.CalmDown();
-  table.Hurry();
+  REQUIRE(table.Add(Named("c", nullptr, true)).ok());
   CHECK(engine.unparked == 2);
+}
+
+TEST_CASE("who drives next wakes nobody", "[submission_table]") {
+  CountingParker engine;
+  SubmissionTable table({}, &engine);
+  Submission submission = Named("a", nullptr, true);
+  submission.driven = true;
+  REQUIRE(table.Add(std::move(submission)).ok());
+  CHECK(engine.unparked == 0);
+  CHECK(table.wants_haste());
+  CHECK(table.has_new());
 }
 
 TEST_CASE("works that end together are all done before a waiter wakes", "[submission_table]") {
