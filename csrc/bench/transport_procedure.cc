@@ -36,20 +36,23 @@ Status TransportJob::Run(const Bucket& bucket, const BucketBuffers& buffers) {
   if (!run.ok()) return run.status();
   TimePoint limit = kNever;
   for (;;) {
-    const uint32_t seen = parts_.parker->Sequence();
-    const Result<backends::Progress> progress = (*run)->Step();
+    Result<backends::Progress> progress = (*run)->Step();
+    if (progress.ok() && *progress == backends::Progress::kWaiting && waiter_.Step()) {
+      const TimePoint now = std::chrono::steady_clock::now();
+      if (limit == kNever) limit = now + kMeetingLimit;
+      if (now >= limit) return Status(StatusCode::kTimedOut, "ranks did not come to a collective");
+      const uint32_t seen = parts_.parker->Prepare();
+      progress = (*run)->Step();
+      if (progress.ok() && *progress == backends::Progress::kWaiting) {
+        parts_.parker->Park(seen, limit);
+        waiter_.Reset();
+      } else {
+        parts_.parker->Cancel();
+      }
+    }
     if (!progress.ok()) return progress.status();
     if (*progress == backends::Progress::kDone) return Status::Ok();
-    if (*progress == backends::Progress::kMoved) {
-      waiter_.Reset();
-      continue;
-    }
-    if (!waiter_.Step()) continue;
-    const TimePoint now = std::chrono::steady_clock::now();
-    if (limit == kNever) limit = now + kMeetingLimit;
-    if (now >= limit) return Status(StatusCode::kTimedOut, "ranks did not come to a collective");
-    parts_.parker->Park(seen, limit);
-    waiter_.Reset();
+    if (*progress == backends::Progress::kMoved) waiter_.Reset();
   }
 }
 

@@ -56,13 +56,13 @@ void EpochLoop::Run() {
     Result<bool> moved = DriveOrFail();
     // Where callers drive this thread does not spin: it would be in their way.
     if (moved.ok() && !*moved && (caller_drove_ || Step(&waiter, &baton))) {
-      // Only now the doorbell is looked at: its line stays with the ringers while this thread
-      // spins.
-      const uint32_t seen = parts_->parker->Sequence();
+      const uint32_t seen = PrepareToSleep();
       moved = DriveOrFail();
       if (moved.ok() && !*moved && !HasLeft()) {
         SleepWithoutBaton(&baton, seen);
         waiter.Reset();
+      } else {
+        parts_->parker->Cancel();
       }
     }
     if (moved.ok() && *moved) waiter.Reset();
@@ -80,6 +80,12 @@ bool EpochLoop::Step(transport::Waiter* waiter, std::unique_lock<std::mutex>* ba
   return is_over;
 }
 
+uint32_t EpochLoop::PrepareToSleep() {
+  transport::Doorbell* const doorbell = parts_->parker->doorbell();
+  if (doorbell == nullptr) return parts_->parker->Prepare();
+  return doorbell->Prepare(caller_drove_ ? Heed::kOwner : Heed::kEverybody);
+}
+
 void EpochLoop::SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t seen) {
   engine_sleeps_until_ = NextDeadline();
   transport::Doorbell* const doorbell = parts_->parker->doorbell();
@@ -88,20 +94,20 @@ void EpochLoop::SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t 
     parts_->parker->Park(seen, engine_sleeps_until_);
     return baton->lock();
   }
-  const auto heed = caller_drove_ ? Heed::kOwner : Heed::kEverybody;
   if (std::exchange(caller_drove_, false)) {
     engine_sleeps_until_ = std::min(engine_sleeps_until_, parts_->clock->Now() + kDoze);
   }
-  doorbell->SetHeed(heed);
   TimePoint until = engine_sleeps_until_;
-  do {
-    if (baton->owns_lock()) baton->unlock();
-    doorbell->SleepHeeding(seen, until);
-    // A caller that drives looks after everything, and wakes this thread if that is not enough.
-    seen = doorbell->Sequence();
+  baton->unlock();
+  doorbell->Sleep(seen, until);
+  // Rung for, it waits for a caller that drives to end. Otherwise that caller looks after
+  // everything, and rings if it is not enough.
+  while (doorbell->Sequence() == seen && !baton->try_lock()) {
     until = parts_->clock->Now() + kDoze;
-  } while (!baton->try_lock());
-  doorbell->SetHeed(Heed::kNobody);
+    doorbell->Sleep(seen, until);
+  }
+  if (!baton->owns_lock()) baton->lock();
+  doorbell->Cancel();
 }
 
 Result<bool> EpochLoop::DriveOrFail() {
@@ -117,17 +123,15 @@ bool EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
   const device::DefaultFloatingPointMode mode;
   caller_drove_ = true;
   const Heed heed = doorbell->heed();
-  doorbell->SetHeed(Heed::kNobody);
+  doorbell->Cancel();
   const bool is_done = DriveUntilDone(ticket, slice);
-  const uint32_t seen = doorbell->Sequence();
+  doorbell->Prepare(heed);
   // The last look around, for an engine thread that will not look by itself.
   if (heed == Heed::kEverybody && failure_.ok()) {
     const Result<bool> moved = Drive();
     if (!moved.ok()) failure_ = moved.status();
   }
-  doorbell->SetHeed(heed);
-  const bool missed = heed == Heed::kEverybody && doorbell->Sequence() != seen;
-  if (!is_done || missed || EngineIsNeeded()) doorbell->RingAsOwner();
+  if (!is_done || EngineIsNeeded()) doorbell->RingAsOwner();
   return is_done;
 }
 
@@ -336,8 +340,8 @@ void EpochLoop::End(const Status& why) {
 void EpochLoop::WaitUntilPeersAreGone() {
   const TimePoint limit = parts_->clock->Now() + kLeaveGrace;
   while (true) {
-    const uint32_t seen = parts_->parker->Sequence();
-    if (parts_->membership->EveryoneGone()) return;
+    const uint32_t seen = parts_->parker->Prepare();
+    if (parts_->membership->EveryoneGone()) return parts_->parker->Cancel();
     if (parts_->clock->Now() >= limit) break;
     parts_->parker->Park(seen, limit);
   }

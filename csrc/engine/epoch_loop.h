@@ -69,6 +69,7 @@ class EpochLoop {
   static bool Step(transport::Waiter* waiter, std::unique_lock<std::mutex>* baton);
   bool DriveUntilDone(const Ticket& ticket, Duration slice);
   bool EngineIsNeeded() const;
+  uint32_t PrepareToSleep();
   void SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t seen);
 
   Status CauseOf(const Status& found);

@@ -9,6 +9,19 @@
 #include <ctime>
 
 namespace rueda::transport {
+namespace {
+
+void FullFence() {
+#if defined(__SANITIZE_THREAD__)
+  // ThreadSanitizer knows no fences, and its compiler refuses them. No race hangs on this one.
+  static std::atomic<uint32_t> word;
+  word.exchange(0, std::memory_order_seq_cst);
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
+
+}  // namespace
 
 int FutexWait(const std::atomic<uint32_t>* word, uint32_t expected, TimePoint deadline) {
   // FUTEX_WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC, which is what steady_clock reads.
@@ -30,26 +43,29 @@ void FutexWakeAll(const std::atomic<uint32_t>* word) {
   ::syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
+uint32_t Doorbell::Prepare(Heed heed) {
+  heed_.store(static_cast<uint32_t>(heed), std::memory_order_relaxed);
+  FullFence();
+  return Sequence();
+}
+
+void Doorbell::Sleep(uint32_t seen, TimePoint deadline) const {
+  if (Sequence() == seen) FutexWait(&sequence_, seen, deadline);
+}
+
 void Doorbell::Ring() {
-  sequence_.fetch_add(1, std::memory_order_seq_cst);
-  const auto heed = static_cast<Heed>(heed_.load(std::memory_order_seq_cst));
-  if (heed == Heed::kEverybody) FutexWakeAll(&sequence_);
+  FullFence();
+  if (heed() == Heed::kEverybody) Wake();
 }
 
 void Doorbell::RingAsOwner() {
-  sequence_.fetch_add(1, std::memory_order_seq_cst);
-  const auto heed = static_cast<Heed>(heed_.load(std::memory_order_seq_cst));
-  if (heed != Heed::kNobody) FutexWakeAll(&sequence_);
+  FullFence();
+  if (heed() != Heed::kNobody) Wake();
 }
 
-void Doorbell::Sleep(uint32_t seen, TimePoint deadline) {
-  SetHeed(Heed::kEverybody);
-  SleepHeeding(seen, deadline);
-  SetHeed(Heed::kNobody);
-}
-
-void Doorbell::SleepHeeding(uint32_t seen, TimePoint deadline) const {
-  if (sequence_.load(std::memory_order_seq_cst) == seen) FutexWait(&sequence_, seen, deadline);
+void Doorbell::Wake() {
+  sequence_.fetch_add(1, std::memory_order_release);
+  FutexWakeAll(&sequence_);
 }
 
 }  // namespace rueda::transport

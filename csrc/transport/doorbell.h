@@ -1,11 +1,11 @@
 // Doorbell: a futex word that wakes one sleeping thread, within a process or across processes.
 //
-// Protocol: the sleeper reads Sequence(), looks for work, says whom it heeds, and sleeps only if
-// the sequence is still the one it read. Whoever made work rings afterwards. Ringing costs one
-// atomic add and one load while nobody heeds it. Pairing: the ringer's fetch_add (sequentially
-// consistent, hence release) with the sleeper's sequence loads (acquire); the add before the load
-// of heed_ against the store of heed_ before the second load of sequence_ is Dekker's pattern, all
-// sequentially consistent. No fences: ThreadSanitizer does not model them.
+// An event count: who may sleep prepares, looks for work once more, and then sleeps or cancels.
+// Whoever makes work rings afterwards, which costs a fence and a load of a line that seldom changes
+// while nobody has prepared. No wake-up is lost: the ringer stores its work, then loads heed_; the
+// sleeper stores heed_, then loads what may be work; with a full fence between the two on either
+// side at least one of them sees the other (Dekker's pattern). A ringer that sees the sleeper
+// changes the sequence, on which that sleeps.
 #pragma once
 
 #include <atomic>
@@ -18,26 +18,31 @@ namespace rueda::transport {
 // Zeroed memory is a doorbell that nobody has rung, so it may lie in a fresh arena.
 class alignas(128) Doorbell {
  public:
-  uint32_t Sequence() const { return sequence_.load(std::memory_order_acquire); }
-
   // Whose rings wake the sleeper. What the owner rings is heeded in both cases but kNobody's.
   enum class Heed : uint32_t { kNobody = 0, kEverybody = 1, kOwner = 2 };
-  Heed heed() const { return static_cast<Heed>(heed_.load(std::memory_order_relaxed)); }
-  void SetHeed(Heed heed) { heed_.store(static_cast<uint32_t>(heed), std::memory_order_seq_cst); }
+
+  // From here on rings are heeded, and end the Sleep to which the result is handed. Then the caller
+  // looks for work. One thread at a time, until Sleep or Cancel.
+  uint32_t Prepare(Heed heed = Heed::kEverybody);
+  // Nobody is heeded any more.
+  void Cancel() { heed_.store(static_cast<uint32_t>(Heed::kNobody), std::memory_order_relaxed); }
+
+  // Sleeps until a ring since Prepare, the deadline, or a signal; may also return for no reason.
+  // Whom it heeds it leaves as it is, and others may change meanwhile.
+  void Sleep(uint32_t seen, TimePoint deadline) const;
 
   // Wakes the sleeper, if it heeds everybody. Any thread of any process that maps it.
   void Ring();
   // The same for threads of the owner's process.
   void RingAsOwner();
 
-  // Sleeps until rung since `seen` was read, the deadline passes, or a signal arrives; may also
-  // return for no reason. One thread at a time.
-  void Sleep(uint32_t seen, TimePoint deadline);
-  // The same, but only for rings that are heeded as SetHeed says, which others may change
-  // meanwhile.
-  void SleepHeeding(uint32_t seen, TimePoint deadline) const;
+  Heed heed() const { return static_cast<Heed>(heed_.load(std::memory_order_relaxed)); }
+  // Which rings were heeded; for a sleeper beside whom others may change whom it heeds.
+  uint32_t Sequence() const { return sequence_.load(std::memory_order_acquire); }
 
  private:
+  void Wake();
+
   std::atomic<uint32_t> sequence_;
   std::atomic<uint32_t> heed_;
 };

@@ -18,7 +18,7 @@ HostMembership::HostMembership(Topology topology, std::vector<ControlPage*> page
 
 void HostMembership::PeerExited(int rank) {
   exited_[static_cast<size_t>(rank)].store(true, std::memory_order_release);
-  pages_[static_cast<size_t>(topology_.rank)]->doorbell.Ring();
+  pages_[static_cast<size_t>(topology_.rank)]->doorbell.RingAsOwner();
 }
 
 Status HostMembership::Check() {

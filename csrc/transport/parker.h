@@ -12,9 +12,11 @@ class Parker {
  public:
   virtual ~Parker() = default;
 
-  // Read before looking for work, handed to Park when there was none. The driving thread.
-  virtual uint32_t Sequence() const = 0;
-  // Sleeps until there may be work: Unpark since `seen`, peers' bytes, the deadline. May return
+  // Before the last look for work; what it returns is handed to Park if there was none, and Cancel
+  // is called otherwise. The driving thread.
+  virtual uint32_t Prepare() = 0;
+  virtual void Cancel() {}
+  // Sleeps until there may be work: Unpark since Prepare, peers' bytes, the deadline. May return
   // early.
   virtual void Park(uint32_t seen, TimePoint deadline) = 0;
   // Any thread.
@@ -30,8 +32,12 @@ class DoorbellParker final : public Parker {
  public:
   // The doorbell outlives the parker.
   explicit DoorbellParker(Doorbell* doorbell) : doorbell_(doorbell) {}
-  uint32_t Sequence() const override { return doorbell_->Sequence(); }
-  void Park(uint32_t seen, TimePoint deadline) override { doorbell_->Sleep(seen, deadline); }
+  uint32_t Prepare() override { return doorbell_->Prepare(); }
+  void Cancel() override { doorbell_->Cancel(); }
+  void Park(uint32_t seen, TimePoint deadline) override {
+    doorbell_->Sleep(seen, deadline);
+    doorbell_->Cancel();
+  }
   void Unpark() override { doorbell_->RingAsOwner(); }
   Doorbell* doorbell() override { return doorbell_; }
 

@@ -21,8 +21,8 @@ void PollParker::Park(uint32_t seen, TimePoint deadline) {
     const auto events = static_cast<short>(channel->wants_room() ? POLLIN | POLLOUT : POLLIN);
     polled_.push_back({channel->descriptor(), events, 0});
   }
-  // An Unpark between reading `seen` and here has made the eventfd readable, so poll cannot sleep.
-  if (Sequence() != seen) return;
+  // An Unpark between Prepare and here has made the eventfd readable, so poll cannot sleep.
+  if (sequence_.load(std::memory_order_acquire) != seen) return;
   timespec left{};
   const timespec* timeout = nullptr;
   if (deadline != kNever) {

@@ -22,7 +22,7 @@ class PollParker final : public Parker {
   // Park; the channel outlives the last.
   void Watch(const Channel* channel) { channels_.push_back(channel); }
 
-  uint32_t Sequence() const override { return sequence_.load(std::memory_order_acquire); }
+  uint32_t Prepare() override { return sequence_.load(std::memory_order_acquire); }
   void Park(uint32_t seen, TimePoint deadline) override;
   void Unpark() override;
 

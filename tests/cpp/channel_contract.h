@@ -59,7 +59,7 @@ inline void AFullChannelTakesNothingUntilThereIsRoom(MakeLink make) {
   CHECK(held > 0);
   if (link.first.channel->descriptor() >= 0) CHECK(link.first.channel->wants_room());
 
-  const uint32_t seen = link.first.parker->Sequence();
+  const uint32_t seen = link.first.parker->Prepare();
   REQUIRE(ReceiveUntil(sink, link.second, held) == Status());
   const Patience patience;
   link.first.parker->Park(seen, patience.end());
@@ -79,7 +79,7 @@ inline void ArrivingBytesWakeTheReceiver(MakeLink make) {
   const Deadline deadline("arriving bytes");
   ChannelLink link = make();
   for (uint8_t i = 0; i < 20; ++i) {
-    const uint32_t seen = link.second.parker->Sequence();
+    const uint32_t seen = link.second.parker->Prepare();
     uint8_t byte = 0;
     REQUIRE(*link.second.channel->Receive(&byte, 1) == 0);
     REQUIRE(*link.first.channel->Send(&i, 1) == 1);
@@ -103,7 +103,7 @@ inline void WhatWasSentBeforeACloseArrives(MakeLink make) {
   FillUp(ignored, *link.second.channel);
   ByteSource source(3, full ? kWithoutEnd : 1000);
   FillUp(source, *link.first.channel);
-  const uint32_t seen = link.second.parker->Sequence();
+  const uint32_t seen = link.second.parker->Prepare();
   if (destroyed) {
     link.first.channel.reset();
   } else {
@@ -151,7 +151,7 @@ inline void AFullChannelThatIsClosedFailsTheSender(MakeLink make) {
   ChannelLink link = make();
   ByteSource source(7, kWithoutEnd);
   FillUp(source, *link.first.channel);
-  const uint32_t seen = link.first.parker->Sequence();
+  const uint32_t seen = link.first.parker->Prepare();
   link.second.channel->Close();
   const Patience patience;
   link.first.parker->Park(seen, patience.end());

@@ -41,7 +41,7 @@ struct ChannelLink {
 };
 
 inline void ParkFor(transport::Parker& parker, Duration limit) {
-  parker.Park(parker.Sequence(), SteadyClock().Now() + limit);
+  parker.Park(parker.Prepare(), SteadyClock().Now() + limit);
 }
 
 // Not periodic in 256, so that bytes lost or doubled show.
@@ -117,7 +117,7 @@ inline void FillUp(ByteSource& source, transport::Channel& channel) {
 inline Status ReceiveUntil(ByteSink& sink, ChannelEnd& end, uint64_t total) {
   const Patience patience;
   while (sink.received() < total) {
-    const uint32_t seen = end.parker->Sequence();
+    const uint32_t seen = end.parker->Prepare();
     const uint64_t most = std::min<uint64_t>(total - sink.received(), 100'000);
     const Result<size_t> received = sink.Receive(*end.channel, static_cast<size_t>(most));
     if (!received.ok()) return received.status();
@@ -130,7 +130,7 @@ inline Status ReceiveUntil(ByteSink& sink, ChannelEnd& end, uint64_t total) {
 inline Status ReceiveByte(ChannelEnd& end, uint8_t* byte) {
   const Patience patience;
   while (true) {
-    const uint32_t seen = end.parker->Sequence();
+    const uint32_t seen = end.parker->Prepare();
     const Result<size_t> received = end.channel->Receive(byte, 1);
     if (!received.ok()) return received.status();
     if (*received == 1) return Status::Ok();
@@ -159,7 +159,7 @@ inline std::string Exchange(ChannelEnd& end, uint8_t salt_out, uint8_t salt_in, 
   ByteSink sink(salt_in, total);
   const Patience patience;
   while (!source.done() || !sink.done()) {
-    const uint32_t seen = end.parker->Sequence();
+    const uint32_t seen = end.parker->Prepare();
     const Result<size_t> sent = source.Send(*end.channel, RandomChunk(random));
     if (!sent.ok()) return sent.status().message();
     const Result<size_t> received = sink.Receive(*end.channel, 1 + RandomChunk(random));

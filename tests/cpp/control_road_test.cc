@@ -205,7 +205,7 @@ TEST_CASE("a socket whose client left keeps rank 0 asleep", "[control_road]") {
   for (int i = 0; i < 4; ++i) REQUIRE(host->Poll().status() == Status());
   const TimePoint until = SteadyClock().Now() + std::chrono::milliseconds(20);
   int wakes = 0;
-  for (; SteadyClock().Now() < until; ++wakes) parker->Park(parker->Sequence(), until);
+  for (; SteadyClock().Now() < until; ++wakes) parker->Park(parker->Prepare(), until);
   CHECK(wakes < 10);
 }
 

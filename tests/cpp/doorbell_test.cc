@@ -12,6 +12,7 @@
 #include <memory>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "channel_streams.h"
 #include "deadline.h"
@@ -22,6 +23,7 @@ namespace {
 
 using testing::Deadline;
 using testing::Patience;
+using Heed = Doorbell::Heed;
 
 constexpr uint32_t kRounds = 20'000;
 
@@ -33,8 +35,9 @@ struct Table {
 };
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
 
-// Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between looking for
-// work and sleeping, and between making work and ringing, hit every moment of the other's steps.
+// Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between preparing,
+// looking for work and sleeping, and between making work and ringing, hit every moment of the
+// other's steps.
 bool Play(Table* table, uint32_t side, bool among_owners = false) {
   std::mt19937 random(side + 1);
   const auto dawdle = [&random] {
@@ -42,19 +45,17 @@ bool Play(Table* table, uint32_t side, bool among_owners = false) {
   };
   const Patience patience;
   for (uint32_t turn = side; turn < 2 * kRounds; turn += 2) {
-    while (true) {
-      const uint32_t seen = table->bells[side].Sequence();
+    Doorbell& own = table->bells[side];
+    while (table->turns.load(std::memory_order_relaxed) != turn) {
+      const uint32_t seen = own.Prepare(among_owners ? Heed::kOwner : Heed::kEverybody);
+      dawdle();
       if (table->turns.load(std::memory_order_relaxed) == turn) break;
       dawdle();
-      if (among_owners) {
-        table->bells[side].SetHeed(Doorbell::Heed::kOwner);
-        table->bells[side].SleepHeeding(seen, patience.end());
-        table->bells[side].SetHeed(Doorbell::Heed::kNobody);
-      } else {
-        table->bells[side].Sleep(seen, patience.end());
-      }
+      own.Sleep(seen, patience.end());
+      own.Cancel();
       if (patience.over()) return false;
     }
+    own.Cancel();
     table->turns.store(turn + 1, std::memory_order_relaxed);
     dawdle();
     among_owners ? table->bells[1 - side].RingAsOwner() : table->bells[1 - side].Ring();
@@ -90,26 +91,45 @@ TEST_CASE("no ring is lost between processes", "[doorbell]") {
   ::munmap(memory, sizeof(Table));
 }
 
-TEST_CASE("a ring after the look ends the sleep at once", "[doorbell]") {
+TEST_CASE("a ring after preparing ends the sleep at once", "[doorbell]") {
   const Deadline deadline("a ring before the sleep");
   const auto bell = std::make_unique<Doorbell>();
-  const uint32_t seen = bell->Sequence();
+  const uint32_t seen = bell->Prepare();
   bell->Ring();
   CHECK(bell->Sequence() != seen);
   bell->Sleep(seen, kNever);
   bell->Ring();
-  bell->Ring();
+  bell->RingAsOwner();
   bell->Sleep(seen, kNever);
   CHECK(bell->Sequence() == seen + 3);
 }
 
-TEST_CASE("a ring before the look does not end the next sleep", "[doorbell]") {
+TEST_CASE("rings reach whom they are heeded by", "[doorbell]") {
+  const auto bell = std::make_unique<Doorbell>();
+  const auto rings = [&] {
+    const uint32_t before = bell->Sequence();
+    bell->Ring();
+    const uint32_t between = bell->Sequence();
+    bell->RingAsOwner();
+    return std::pair(between - before, bell->Sequence() - between);
+  };
+  CHECK(rings() == std::pair(0u, 0u));  // nobody has prepared
+  bell->Prepare(Heed::kOwner);
+  CHECK(rings() == std::pair(0u, 1u));
+  bell->Prepare();
+  CHECK(rings() == std::pair(1u, 1u));
+  bell->Cancel();
+  CHECK(rings() == std::pair(0u, 0u));
+}
+
+TEST_CASE("a ring before preparing does not end the next sleep", "[doorbell]") {
   const Deadline deadline("a ring before the look");
   const auto bell = std::make_unique<Doorbell>();
+  bell->Prepare();
   bell->Ring();
   const TimePoint until = SteadyClock().Now() + std::chrono::milliseconds(20);
   int sleeps = 0;
-  for (; SteadyClock().Now() < until; ++sleeps) bell->Sleep(bell->Sequence(), until);
+  for (; SteadyClock().Now() < until; ++sleeps) bell->Sleep(bell->Prepare(), until);
   CHECK(sleeps > 0);
   CHECK(sleeps < 10);  // signals may end one early, but it does not spin
 }
@@ -117,9 +137,9 @@ TEST_CASE("a ring before the look does not end the next sleep", "[doorbell]") {
 TEST_CASE("a deadline that has passed ends the sleep at once", "[doorbell]") {
   const Deadline deadline("past deadlines");
   const auto bell = std::make_unique<Doorbell>();
-  bell->Sleep(bell->Sequence(), TimePoint{});
-  bell->Sleep(bell->Sequence(), SteadyClock().Now());
-  bell->Sleep(bell->Sequence(), SteadyClock().Now() - std::chrono::hours(1));
+  bell->Sleep(bell->Prepare(), TimePoint{});
+  bell->Sleep(bell->Prepare(), SteadyClock().Now());
+  bell->Sleep(bell->Prepare(), SteadyClock().Now() - std::chrono::hours(1));
   const std::atomic<uint32_t> word{7};
   CHECK(FutexWait(&word, 7, TimePoint{}) == ETIMEDOUT);
   CHECK(FutexWait(&word, 8, kNever) == EAGAIN);

@@ -142,7 +142,8 @@ class CountingParker final : public transport::Parker {
   CountingParker(std::unique_ptr<transport::Parker> inner, Count parks)
       : inner_(std::move(inner)), parks_(std::move(parks)) {}
 
-  uint32_t Sequence() const override { return inner_->Sequence(); }
+  uint32_t Prepare() override { return inner_->Prepare(); }
+  void Cancel() override { inner_->Cancel(); }
   void Park(uint32_t seen, TimePoint deadline) override {
     ++*parks_;
     inner_->Park(seen, deadline);

@@ -24,9 +24,11 @@ struct Host {
       for (int other = 0; other < kSize; ++other)
         pages.push_back(&memory[static_cast<size_t>(other)]);
       members.push_back(HostMembership::Start(topology, pages, {}).value());
+      memory[static_cast<size_t>(rank)].doorbell.Prepare();
     }
   }
   HostMembership& member(int rank) { return *members[static_cast<size_t>(rank)]; }
+  // Everybody is about to sleep.
   uint32_t rings(int rank) const { return memory[static_cast<size_t>(rank)].doorbell.Sequence(); }
 
   // As every other rank's pidfd tells.

@@ -36,7 +36,7 @@ Link MakeLink() {
 int WakesWhileIdle(PollParker& parker) {
   const TimePoint until = SteadyClock().Now() + std::chrono::milliseconds(20);
   int wakes = 0;
-  for (; SteadyClock().Now() < until; ++wakes) parker.Park(parker.Sequence(), until);
+  for (; SteadyClock().Now() < until; ++wakes) parker.Park(parker.Prepare(), until);
   return wakes;
 }
 constexpr int kFew = 10;
@@ -50,7 +50,7 @@ bool WakesAtOnce(PollParker& parker, uint32_t seen) {
 TEST_CASE("an unpark since the look ends the park at once, once", "[poll_parker]") {
   const Deadline deadline("unpark before park");
   auto parker = PollParker::Create().value();
-  const uint32_t seen = parker->Sequence();
+  const uint32_t seen = parker->Prepare();
   parker->Unpark();
   parker->Unpark();
   CHECK(WakesAtOnce(*parker, seen));
@@ -61,10 +61,10 @@ TEST_CASE("an unpark since the look ends the park at once, once", "[poll_parker]
 TEST_CASE("a deadline ends the park, past or to come", "[poll_parker]") {
   const Deadline deadline("deadlines of a parker");
   auto parker = PollParker::Create().value();
-  parker->Park(parker->Sequence(), TimePoint{});
+  parker->Park(parker->Prepare(), TimePoint{});
   const TimePoint until = SteadyClock().Now() + std::chrono::microseconds(2'500);
-  while (SteadyClock().Now() < until) parker->Park(parker->Sequence(), until);
-  parker->Park(parker->Sequence(), SteadyClock().Now() - std::chrono::hours(1));
+  while (SteadyClock().Now() < until) parker->Park(parker->Prepare(), until);
+  parker->Park(parker->Prepare(), SteadyClock().Now() - std::chrono::hours(1));
 }
 
 TEST_CASE("no unpark from another thread is lost", "[poll_parker]") {
@@ -81,7 +81,7 @@ TEST_CASE("no unpark from another thread is lost", "[poll_parker]") {
   });
   const Patience patience;
   while (taken.load() < kUnparks && !patience.over()) {
-    const uint32_t seen = parker->Sequence();
+    const uint32_t seen = parker->Prepare();
     if (made.load() > taken.load()) {
       taken.store(made.load());
     } else {
@@ -105,7 +105,7 @@ TEST_CASE("bytes on any watched channel end the park", "[poll_parker]") {
   for (Link& link : links) {
     uint8_t byte = 1;
     REQUIRE(*link.peer->Send(&byte, 1) == 1);
-    CHECK(WakesAtOnce(*parker, parker->Sequence()));
+    CHECK(WakesAtOnce(*parker, parker->Prepare()));
     REQUIRE(*link.own->Receive(&byte, 1) == 1);
     CHECK(WakesWhileIdle(*parker) < kFew);
   }
@@ -127,7 +127,7 @@ TEST_CASE("room ends the park while it is wanted, and only then", "[poll_parker]
   CHECK(WakesWhileIdle(*parker) < kFew);  // it is wanted, but there is none
   while (*link.peer->Receive(bytes.data(), bytes.size()) > 0) {
   }
-  CHECK(WakesAtOnce(*parker, parker->Sequence()));
+  CHECK(WakesAtOnce(*parker, parker->Prepare()));
   CHECK(*link.own->Send(bytes.data(), 1) == 1);
   CHECK(WakesWhileIdle(*parker) < kFew);
 }
@@ -138,7 +138,7 @@ TEST_CASE("the end of a watched channel ends the park", "[poll_parker]") {
   Link link = MakeLink();
   parker->Watch(link.own.get());
   link.peer.reset();
-  CHECK(WakesAtOnce(*parker, parker->Sequence()));
+  CHECK(WakesAtOnce(*parker, parker->Prepare()));
 }
 
 TEST_CASE("a channel that this side closed keeps nobody awake", "[poll_parker]") {

@@ -51,7 +51,7 @@ class ShmArenas {
   // Steps a run to its end, asleep on this rank's doorbell while it waits.
   Status Drive(int rank, backends::Run& run, TimePoint deadline) const {
     while (true) {
-      const uint32_t seen = doorbell(rank).Sequence();
+      const uint32_t seen = doorbell(rank).Prepare();
       const Result<backends::Progress> progress = run.Step();
       if (!progress.ok()) return progress.status();
       if (*progress == backends::Progress::kDone) return Status::Ok();
@@ -79,7 +79,7 @@ class DoorbellAlarm final : public Alarm {
       : arenas_(std::move(arenas)), doorbell_(arenas_->doorbell(rank)) {}
 
   void Ring() override { doorbell_.Ring(); }
-  uint64_t rings() override { return doorbell_.Sequence(); }
+  uint64_t rings() override { return doorbell_.Prepare(); }
   bool WaitPast(uint64_t seen, TimePoint deadline) override {
     doorbell_.Sleep(static_cast<uint32_t>(seen), deadline);
     return SteadyClock().Now() < deadline;

@@ -75,7 +75,7 @@ TEST_CASE("haste is wished for by the urgent and the waiting, and served once",
 // Counts how often the engine is woken.
 class CountingParker final : public transport::Parker {
  public:
-  uint32_t Sequence() const override { return 0; }
+  uint32_t Prepare() override { return 0; }
   void Park(uint32_t /*seen*/, TimePoint /*deadline*/) override {}
   void Unpark() override { ++unparked; }
 
