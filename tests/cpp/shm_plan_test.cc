@@ -44,7 +44,8 @@ TEST_CASE("units cover a bucket exactly, in whole elements that staging can hold
       REQUIRE(bytes > 0);
       REQUIRE(bytes % element == 0);
       REQUIRE((bytes == plan.unit_bytes || unit + 1 == plan.units));
-      const bool staged = plan.scheme != ShmScheme::kAlone && plan.scheme != ShmScheme::kInPlace;
+      const bool staged = plan.scheme != ShmScheme::kAlone && plan.scheme != ShmScheme::kInline &&
+                          plan.scheme != ShmScheme::kInPlace;
       if (staged) REQUIRE(bytes <= transport::kStagingChunkBytes);
       covered += bytes;
     }
@@ -56,7 +57,9 @@ TEST_CASE("small private buckets take one wait, large ones two", "[shm_plan]") {
   const auto scheme = [](int64_t count, int size) {
     return PlanOf(BucketOf(OpKind::kAllreduce, DType::kUInt8, {count}), size).scheme;
   };
-  CHECK(scheme(1, 2) == ShmScheme::kSymmetric);
+  CHECK(scheme(1, 2) == ShmScheme::kInline);
+  CHECK(scheme(48, 2) == ShmScheme::kInline);
+  CHECK(scheme(49, 2) == ShmScheme::kSymmetric);
   CHECK(scheme(32 << 10, 2) == ShmScheme::kSymmetric);
   CHECK(scheme((32 << 10) + 1, 2) == ShmScheme::kSliced);
   CHECK(scheme(1 << 20, 1) == ShmScheme::kAlone);
@@ -78,7 +81,16 @@ TEST_CASE("the other operations have one scheme each, however many ranks", "[shm
     CHECK(scheme(OpKind::kAllgather) == ShmScheme::kGather);
     CHECK(scheme(OpKind::kBroadcast) == ShmScheme::kFromRoot);
     CHECK(scheme(OpKind::kReducescatter) == (size == 1 ? ShmScheme::kAlone : ShmScheme::kScatter));
-    CHECK(scheme(OpKind::kBarrier) == ShmScheme::kSymmetric);
+    CHECK(scheme(OpKind::kBarrier) == ShmScheme::kInline);
+  }
+}
+
+TEST_CASE("a tiny bucket without somebody goes through staging memory", "[shm_plan]") {
+  for (const OpKind kind : {OpKind::kAllreduce, OpKind::kReduce, OpKind::kBarrier}) {
+    Bucket bucket = BucketOf(kind, DType::kFloat32, {kind == OpKind::kBarrier ? 0 : 1});
+    CHECK(PlanOf(bucket, 3).scheme == ShmScheme::kInline);
+    bucket.absent = {1};
+    CHECK(PlanOf(bucket, 3).scheme == ShmScheme::kSymmetric);
   }
 }
 

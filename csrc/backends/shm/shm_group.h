@@ -1,7 +1,9 @@
 // ShmGroup: what the members of one process set see of each other's memory.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -10,6 +12,15 @@
 #include "transport/doorbell.h"
 
 namespace rueda::backends {
+
+// A member's contribution to a bucket that is no larger than this: it travels in the cache line
+// that says that it is there.
+inline constexpr int64_t kInlineBytes = 48;
+struct alignas(128) ShmCell {
+  std::atomic<uint64_t> number;  // of the inline bucket, from 1 on: written last (release)
+  alignas(16) std::array<uint8_t, kInlineBytes> payload;
+};
+static_assert(offsetof(ShmCell, payload) + kInlineBytes == 64);
 
 // One member's progress through the units that the group runs, counted over the whole epoch.
 // Written by its owner (release) and read by the others (acquire): what a count promises happened
@@ -21,6 +32,8 @@ struct alignas(128) ShmCounters {
   // Whether all write past their caches what they stage: the choice of the first member that takes
   // part. A hint, which changes no result.
   std::atomic<uint32_t> streams;
+  // Its contributions to inline buckets: to those of even and of odd number.
+  std::array<ShmCell, 2> cells;
 };
 
 struct ShmMember {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "backends/shm/shm_group.h"
 #include "transport/arena_layout.h"
 
 namespace rueda::backends {
@@ -14,10 +15,16 @@ constexpr int64_t kSymmetricBytes = int64_t{32} << 10;
 constexpr int64_t kInPlaceStepBytes = int64_t{1} << 20;
 constexpr int64_t kCacheLine = 64;
 
+// A cell may be written again because every other member has shown the next one since: so all of
+// them take part.
+ShmScheme SchemeOfSmall(const Bucket& bucket) {
+  return bucket.absent.empty() ? ShmScheme::kInline : ShmScheme::kSymmetric;
+}
+
 ShmScheme SchemeOf(const Bucket& bucket, int size, int64_t total_bytes) {
   switch (bucket.kind) {
     case OpKind::kBarrier:
-      return ShmScheme::kSymmetric;
+      return SchemeOfSmall(bucket);
     case OpKind::kBroadcast:
       return ShmScheme::kFromRoot;
     case OpKind::kAllgather:
@@ -31,6 +38,7 @@ ShmScheme SchemeOf(const Bucket& bucket, int size, int64_t total_bytes) {
   }
   if (size == 1) return ShmScheme::kAlone;
   if (bucket.in_place()) return ShmScheme::kInPlace;
+  if (total_bytes > 0 && total_bytes <= kInlineBytes) return SchemeOfSmall(bucket);
   return total_bytes <= kSymmetricBytes ? ShmScheme::kSymmetric : ShmScheme::kSliced;
 }
 
@@ -40,6 +48,8 @@ int64_t UnitBytesOf(ShmScheme scheme, int size, int64_t total_bytes, int64_t sta
   switch (scheme) {
     case ShmScheme::kAlone:
       return std::max<int64_t>(1, total_bytes);
+    case ShmScheme::kInline:
+      return kInlineBytes;
     case ShmScheme::kInPlace:
       return kInPlaceStepBytes * size;
     case ShmScheme::kScatter:

@@ -8,6 +8,7 @@
 namespace rueda::backends {
 
 enum class ShmScheme {
+  kInline,     // tiny: everybody's contribution lies in a cell, and everybody reduces all of them
   kAlone,      // one rank: scale and copy
   kInPlace,    // the owner of a slice reads it from every rank's bucket and writes the sum into all
   kSymmetric,  // small: everybody packs, waits once, and reduces everything into its own output

@@ -1,6 +1,7 @@
 #include "backends/shm/shm_run.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 namespace rueda::backends {
@@ -26,6 +27,10 @@ void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers) {
   if (static_cast<int>(present_.size() + bucket.absent.size()) != group_->size() ||
       !bucket.absent.empty()) {
     PrepareAbsence();
+  }
+  if (IsInline()) {
+    ++inlined_;
+    return;
   }
   for (const int member : present_) {
     present_until_[static_cast<size_t>(member)] = first_ + static_cast<uint64_t>(plan_.units);
@@ -57,6 +62,7 @@ void ShmRun::SkipUnits() {
 }
 
 Result<Progress> ShmRun::Step() {
+  if (IsInline()) return StepInline();
   bool moved = Finish();
   moved |= Consume();
   moved |= Pack();
@@ -143,6 +149,11 @@ bool ShmRun::Finish() {
 
 std::vector<int> ShmRun::WaitsFor() const {
   std::vector<int> behind;
+  if (IsInline()) {
+    std::copy_if(present_.begin(), present_.end(), std::back_inserter(behind),
+                 [this](int member) { return !HasCell(member); });
+    return behind;
+  }
   const ShmCounters& own = *group_->own().counters;
   for (const int member : present_) {
     const ShmCounters& other = *group_->members[static_cast<size_t>(member)].counters;
@@ -185,6 +196,7 @@ void ShmRun::WakeOthers() {
 }
 
 uint8_t* ShmRun::Staged(int member, int64_t unit) const {
+  if (IsInline()) return CellOf(member).payload.data();
   return group_->members[static_cast<size_t>(member)].staging +
          places_[static_cast<size_t>(unit % kInFlight)].offset;
 }

@@ -1,0 +1,40 @@
+// ShmRun, fourth part: a bucket that fits into one cache line a member.
+#include <cstring>
+
+#include "backends/shm/shm_run.h"
+
+namespace rueda::backends {
+
+// This member may still read another's cell of the bucket before this one, but not of the one
+// before that: it has shown its own cell of the bucket before, and so had been through. So two
+// cells suffice, and nobody waits to write.
+Progress ShmRun::StepInline() {
+  if (packed_ == 0) PackCell();
+  for (const int member : present_) {
+    if (!HasCell(member)) return Progress::kWaiting;
+  }
+  ReduceAll(0);
+  return Progress::kDone;
+}
+
+void ShmRun::PackCell() {
+  ShmCell& cell = CellOf(group_->index);
+  uint8_t* to = cell.payload.data();
+  input_.Next(plan_.total_bytes, [&](const uint8_t* from, size_t bytes) {
+    std::memcpy(to, from, bytes);
+    to += bytes;
+  });
+  cell.number.store(inlined_, std::memory_order_release);
+  packed_ = 1;
+  WakeOthers();
+}
+
+ShmCell& ShmRun::CellOf(int member) const {
+  return group_->members[static_cast<size_t>(member)].counters->cells[inlined_ % 2];
+}
+
+bool ShmRun::HasCell(int member) const {
+  return CellOf(member).number.load(std::memory_order_acquire) == inlined_;
+}
+
+}  // namespace rueda::backends
