@@ -18,7 +18,8 @@ namespace rueda::backends {
 inline constexpr int64_t kInlineBytes = 48;
 struct alignas(128) ShmCell {
   std::atomic<uint64_t> number;  // of the inline bucket, from 1 on: written last (release)
-  alignas(16) std::array<uint8_t, kInlineBytes> payload;
+  // What comes after the contribution is read, too, so that whole vectors are.
+  alignas(16) std::array<uint8_t, 64> payload;
 };
 static_assert(offsetof(ShmCell, payload) + kInlineBytes == 64);
 

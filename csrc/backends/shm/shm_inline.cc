@@ -13,8 +13,24 @@ Progress ShmRun::StepInline() {
   for (const int member : present_) {
     if (!HasCell(member)) return Progress::kWaiting;
   }
-  ReduceAll(0);
+  if (!buffers_->outputs.empty() && plan_.total_bytes > 0) ReduceCells();
   return Progress::kDone;
+}
+
+// Whole vectors, so that nothing has to be padded: what lies in the cells after the contributions
+// is added up, too, and goes nowhere.
+void ShmRun::ReduceCells() {
+  sources_.clear();
+  for (const int member : present_) sources_.push_back(CellOf(member).payload.data());
+  alignas(64) decltype(ShmCell::payload) sums;
+  void* const to = sums.data();
+  const auto elements = static_cast<int64_t>(sums.size() / SizeOf(bucket_->dtype));
+  device::Reduce(spec_, sources_, {&to, 1}, elements);
+  const uint8_t* from = sums.data();
+  output_.Next(plan_.total_bytes, [&](uint8_t* output, size_t bytes) {
+    std::memcpy(output, from, bytes);
+    from += bytes;
+  });
 }
 
 void ShmRun::PackCell() {

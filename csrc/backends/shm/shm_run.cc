@@ -20,10 +20,11 @@ void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers) {
   spec_ = {bucket.dtype, bucket.op, bucket.divisor, bucket.prescale, bucket.postscale};
   first_ = ring_->placed();
   packed_ = consumed_ = finished_ = placed_ = 0;
+  // Each by itself: a copy would read what the processor is still writing.
   input_ = collectives::PieceCursor(buffers.inputs);
   output_ = collectives::PieceCursor(buffers.outputs);
-  consumed_input_ = input_;
-  consumed_output_ = output_;
+  consumed_input_ = collectives::PieceCursor(buffers.inputs);
+  consumed_output_ = collectives::PieceCursor(buffers.outputs);
   if (static_cast<int>(present_.size() + bucket.absent.size()) != group_->size() ||
       !bucket.absent.empty()) {
     PrepareAbsence();
@@ -196,7 +197,6 @@ void ShmRun::WakeOthers() {
 }
 
 uint8_t* ShmRun::Staged(int member, int64_t unit) const {
-  if (IsInline()) return CellOf(member).payload.data();
   return group_->members[static_cast<size_t>(member)].staging +
          places_[static_cast<size_t>(unit % kInFlight)].offset;
 }

@@ -40,6 +40,7 @@ class ShmRun final : public Run {
   bool IsInline() const { return plan_.scheme == ShmScheme::kInline; }
   Progress StepInline();
   void PackCell();
+  void ReduceCells();
   ShmCell& CellOf(int member) const;
   bool HasCell(int member) const;
 

@@ -29,6 +29,8 @@ void ShmRun::PackUnit(int64_t unit) {
 void ShmRun::ConsumeUnit(int64_t unit) {
   const CopyWatch watch(group_->copies, CopyWay::kOut, &copied_);
   switch (plan_.scheme) {
+    case ShmScheme::kInline:
+      return;  // has no units
     case ShmScheme::kAlone:
       return ReduceAlone();
     case ShmScheme::kInPlace:
