@@ -9,7 +9,7 @@ USAGE = """\
 usage: rueda COMMAND [options]
 
 commands:
-  bench    measure collectives beside the machine's limit and other libraries
+  bench    measure collectives and training steps beside the machine's limit and other libraries
 
 rueda COMMAND --help lists the options. ruedarun starts the processes of a training job.\
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rueda._bench.chart import NoChart, write_chart
 from rueda._bench.goal_plan import goal_settings
-from rueda._bench.goals import WORDS, Verdict, verdicts
+from rueda._bench.goals import verdicts
 from rueda._bench.markdown import markdown
 from rueda._bench.options import Command, parse, parser
 from rueda._bench.plan import Case, plan_cases
@@ -19,6 +19,7 @@ from rueda._bench.report import Report, as_json, new_report
 from rueda._bench.rows import Measured, rows_of
 from rueda._bench.settings import Settings
 from rueda._bench.text_table import TextTable, heading
+from rueda._bench.verdict import WORDS, Verdict
 from rueda._environment import environment
 from rueda.exceptions import HorovodInternalError
 from rueda.launch.help_text import terminal_columns
@@ -70,13 +71,13 @@ class _Bench:
             self._report.verdicts = verdicts(self._report.rows)
             self._print_goals(self._report.verdicts)
         self._write()
-        wrong = [row for row in self._report.rows if row.measured.wrong]
-        for row in wrong:
-            what = heading(row.case, [])
-            print(
-                f"rueda bench: {row.variant.label}: {row.measured.wrong} wrong elements: {what}",
-                file=sys.stderr,
-            )
+        wrong = [
+            f"{row.variant.label}: {row.measured.wrong} wrong elements: {heading(row.case, [])}"
+            for row in self._report.rows
+            if row.measured.wrong
+        ]
+        for text in dict.fromkeys(wrong):
+            print(f"rueda bench: {text}", file=sys.stderr)
         return FAILED if wrong or not self._report.rows else 0
 
     def _introduce(self) -> None:
@@ -85,12 +86,19 @@ class _Bench:
         self._say(
             f"{machine.processor}, {machine.cores} cores, {machine.memory_bytes / (1 << 30):.0f} "
             f"GiB, Linux {machine.kernel}; {versions}. Medians of {self._report.rounds} rounds in "
-            "which all take turns; GB/s, decimal; limit: every rank reads and writes its own "
-            "buffer once"
+            f"which all take turns; {self._units()}"
         )
         if self._report.busy:
             self._report.remark(self._report.busy)
             self._say(self._report.busy)
+
+    def _units(self) -> str:
+        if self._command.settings.workloads == ("train",):
+            return (
+                "milliseconds. exposed: what communication adds to the step; comm: what it adds "
+                "to one that computes nothing; kept: zero_grad(set_to_none=False)"
+            )
+        return "GB/s, decimal; limit: every rank reads and writes its own buffer once"
 
     def _run(self, settings: Settings) -> None:
         from rueda._bench.run import run_cases  # noqa: PLC0415 - after what --help needs

@@ -24,4 +24,5 @@ def goal_settings(settings: Settings) -> list[Settings]:
         workloads=("sizes",),
     )
     four = replace(settings, ranks=4, sizes=(8, _MIB, 64 * _MIB), workloads=("sizes", "beside"))
-    return [two, narrow, four]
+    train = replace(settings, ranks=2, workloads=("train",))
+    return [two, narrow, four, train]

@@ -7,36 +7,16 @@ Ratios are medians over rounds of samples taken in the same round.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
-from rueda._bench.placement import DIFFERENT_L3, SAME_CORE, SHARED_CORES, SHARED_L3, UNCLEAR
+from rueda._bench.placement import DIFFERENT_L3, SAME_CORE, SHARED_CORES, SHARED_L3
 from rueda._bench.rows import Row
 from rueda._bench.text_table import size_text
+from rueda._bench.training_goals import training_verdicts
+from rueda._bench.verdict import NOT_MEASURED, Verdict, judged
 
-WORDS = {True: "met", False: "not met", None: "not shown"}
 KIB, MIB = 1 << 10, 1 << 20
 _SMALL, _LARGE = 4 * KIB, 64 * MIB
-_NOT_MEASURED = "not measured in this run"
 _MOST_GAINED = 2.0  # percent
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One line of the table.
-
-    Attributes:
-        goal: Its number.
-        what: What is measured.
-        reached: The figure, or why there is none.
-        target: What is aimed for.
-        met: None where this run cannot show it.
-    """
-
-    goal: str
-    what: str
-    reached: str
-    target: str
-    met: bool | None
 
 
 class _Rows:
@@ -75,16 +55,9 @@ def verdicts(all_rows: Sequence[Row]) -> list[Verdict]:
     """Judge all goals."""
     rows = _Rows(all_rows)
     found: list[Verdict] = []
-    for judge in (_one, _two, _three, _four, _five, _six, _seven, _eight, _nine, _ten):
+    for judge in (_one, _two, _three, _four, _five, _six, _seven):
         found += judge(rows)
-    return found
-
-
-def _judged(verdict: Verdict, row: Row) -> Verdict:
-    """Take a verdict back where the ranks of its row did not all run when it was measured."""
-    if row.placement != UNCLEAR:
-        return verdict
-    return replace(verdict, reached=f"{verdict.reached}, but the machine was busy", met=None)
+    return [*found, *training_verdicts("8", all_rows), *_nine(rows), *_ten(rows)]
 
 
 def _share(goal: str, what: str, row: Row | None, target: float) -> Verdict:
@@ -92,8 +65,8 @@ def _share(goal: str, what: str, row: Row | None, target: float) -> Verdict:
     value = row.percent_of_limit if row is not None else None
     wanted = f"at least {target:g} % of the limit"
     if row is None or value is None:
-        return Verdict(goal, what, _NOT_MEASURED, wanted, None)
-    return _judged(
+        return Verdict(goal, what, NOT_MEASURED, wanted, None)
+    return judged(
         Verdict(goal, what, f"{value:.1f} % ({row.placement})", wanted, value >= target), row
     )
 
@@ -104,11 +77,11 @@ def _faster(
     """At least so many times faster than a peer."""
     wanted = f"at least {target:g}x {name}" if target != 1 else f"not slower than {name}"
     if row is None:
-        return Verdict(goal, what, _NOT_MEASURED, wanted, None)
+        return Verdict(goal, what, NOT_MEASURED, wanted, None)
     if other is None:
         return Verdict(goal, what, f"{name} was not measured in this run", wanted, None)
     value = row.times_faster_than(other)
-    return _judged(Verdict(goal, what, f"{value:.1f}x", wanted, value >= target), row)
+    return judged(Verdict(goal, what, f"{value:.1f}x", wanted, value >= target), row)
 
 
 def _time(
@@ -121,9 +94,9 @@ def _time(
     """At most so many microseconds."""
     wanted = f"at most {target_us:g} us"
     if row is None:
-        return Verdict(goal, what, _NOT_MEASURED, wanted, None)
+        return Verdict(goal, what, NOT_MEASURED, wanted, None)
     found = value(row) * 1e6
-    return _judged(Verdict(goal, what, f"{found:.2f} us", wanted, found <= target_us), row)
+    return judged(Verdict(goal, what, f"{found:.2f} us", wanted, found <= target_us), row)
 
 
 def _one(rows: _Rows) -> list[Verdict]:
@@ -152,10 +125,10 @@ def _two(rows: _Rows) -> list[Verdict]:
     what = "161 gradients of ResNet-50, private, one call"
     share = gradients.percent_of_limit if gradients is not None else None
     if gradients is None or share is None:
-        return [*found, Verdict("2", what, _NOT_MEASURED, "at most 1.4x the limit", None)]
+        return [*found, Verdict("2", what, NOT_MEASURED, "at most 1.4x the limit", None)]
     reached = f"{100 / share:.2f}x the limit ({gradients.time * 1e3:.1f} ms)"
     verdict = Verdict("2", what, reached, "at most 1.4x the limit", 100 / share <= 1.4)
-    return [*found, _judged(verdict, gradients)]
+    return [*found, judged(verdict, gradients)]
 
 
 def _three(rows: _Rows) -> list[Verdict]:
@@ -188,7 +161,7 @@ def _three(rows: _Rows) -> list[Verdict]:
     worst = min(ratios, key=lambda one: ratios[one][0])
     ratio, row = ratios[worst]
     reached = f"{ratio:.1f}x at {worst}, the lowest"
-    return [*found, _judged(Verdict("3", what, reached, wanted, ratio >= 4), row)]
+    return [*found, judged(Verdict("3", what, reached, wanted, ratio >= 4), row)]
 
 
 def _four(rows: _Rows) -> list[Verdict]:
@@ -223,10 +196,10 @@ def _five(rows: _Rows) -> list[Verdict]:
         found.append(_faster("5", what, row, rows.find(2, peer, size=_SMALL), peer, target))
     wanted = "p99 at most 3x the median"
     if row is None:
-        return [*found, Verdict("5", what, _NOT_MEASURED, wanted, None)]
+        return [*found, Verdict("5", what, NOT_MEASURED, wanted, None)]
     ratio = row.measured.p99_s / row.measured.p50_s
     reached = f"{row.measured.p99_s * 1e6:.1f} us, {ratio:.1f}x"
-    return [*found, _judged(Verdict("5", what, reached, wanted, ratio <= 3), row)]
+    return [*found, judged(Verdict("5", what, reached, wanted, ratio <= 3), row)]
 
 
 def _six(rows: _Rows) -> list[Verdict]:
@@ -242,13 +215,6 @@ def _seven(rows: _Rows) -> list[Verdict]:
     reached = "not measured by this command: it is the control plane alone, simulated"
     return [
         Verdict("7", "300 cached tensors agreed on", reached, "below 5 us a cycle", None),
-    ]
-
-
-def _eight(rows: _Rows) -> list[Verdict]:
-    reached = "not measured by this command: it is a training step"
-    return [
-        Verdict("8", "gradients of ResNet-50 in training", reached, "at least 5x DDP(gloo)", None),
     ]
 
 
@@ -273,7 +239,7 @@ def _across_cases(
         return _faster(goal, what, row, other, name, target)
     value = other.time / row.time
     verdict = Verdict(goal, what, f"{value:.1f}x", f"at least {target:g}x {name}", value >= target)
-    return _judged(verdict, row)
+    return judged(verdict, row)
 
 
 def _ten(rows: _Rows) -> list[Verdict]:
@@ -290,7 +256,7 @@ def _ten(rows: _Rows) -> list[Verdict]:
     found.append(_time("10", what, beside, 100, lambda row: row.measured.p50_s))
     wanted = "computing loses at most 2 %"
     if beside is None:
-        return [*found, Verdict("10", what, _NOT_MEASURED, wanted, None)]
+        return [*found, Verdict("10", what, NOT_MEASURED, wanted, None)]
     extra = beside.measured.extra
     lost = 100 * (1 - extra["beside_per_second"] / extra["alone_per_second"])
     reached = f"{lost:.1f} %; a call's p99 {beside.measured.p99_s * 1e6:.0f} us"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rueda._bench.goals import WORDS
 from rueda._bench.plan import describe_case
 from rueda._bench.report import Report
 from rueda._bench.rows import Row
 from rueda._bench.text_table import COLUMNS, beside_text
+from rueda._bench.training_table import training_cells
+from rueda._bench.verdict import WORDS
 
 _LEFT = ("type", "op", "road", "placement")
 
@@ -43,7 +44,7 @@ def markdown(report: Report) -> str:
 
 
 def _rows(rows: Sequence[Row]) -> list[str]:
-    measured = [row for row in rows if row.case.kind != "beside"]
+    measured = [row for row in rows if row.case.kind not in ("beside", "train")]
     titles = ["case", *(column.title for column in COLUMNS)]
     cells = [
         [describe_case(row.case) or row.case.collective, *(column.text(row) for column in COLUMNS)]
@@ -51,7 +52,15 @@ def _rows(rows: Sequence[Row]) -> list[str]:
     ]
     lines = _table(titles, cells, left=("case", *_LEFT)) if cells else []
     beside = [row for row in rows if row.case.kind == "beside"]
-    return lines + [line for row in beside for line in ("", beside_text(row))]
+    lines += [line for row in beside for line in ("", beside_text(row))]
+    return lines + _training([row for row in rows if row.case.kind == "train"])
+
+
+def _training(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    titles, cells = training_cells(rows)
+    return ["", describe_case(rows[0].case), "", *_table(titles, cells, left=_LEFT)]
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> list[str]:

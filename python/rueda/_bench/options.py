@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from rueda._bench.models import MODELS
+from rueda._bench.option_values import one_of, several_of, size_of, whole
 from rueda._bench.settings import (
     COLLECTIVES,
     DTYPES,
@@ -22,17 +24,24 @@ from rueda._bench.settings import (
 )
 from rueda.launch.usage import UsageError, nearest
 
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_LARGEST = 16 << 30
 _MOST_SIZES = 64
 _MOST_RANKS = 64
 _MOST_ROUNDS = 10_000
+_MOST_COMPUTE_MS = 60_000
+_OF_MESSAGES = (
+    *("sizes", "min", "max", "factor", "collective", "dtype", "op", "level", "roads"),
+    *("workload", "chart"),
+)
 _QUICK_ROUNDS, _QUICK_SAMPLE_S = 5, 0.003
 _EPILOG = """\
 Sizes are binary: 4K is 4096 bytes; rates are decimal. Levels: transport is the shared-memory
 backend driven by the caller alone, engine submits and waits in C++, python calls the functions of a
 training script. Roads: in-place are buckets in shared memory, as gradients are, staged are private
 tensors. docs/performance.md describes the method and every column.
+
+--train measures steps of forward, backward and optimizer without communication, with rueda's
+DistributedOptimizer, and with those of --peers gloo (DistributedDataParallel) and horovod: what
+communication takes by itself, what of it the step is longer for, and what computing hides.
 """
 
 
@@ -77,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
 def _parser() -> _Parser:
     made = _Parser(
         prog="rueda bench",
-        description="Measure collectives of rueda beside the machine's limit and other libraries.",
+        description="Measure collectives and training steps of rueda beside the machine's limit\n"
+        "and other libraries.",
         epilog=_EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -95,6 +105,11 @@ def _parser() -> _Parser:
     _choices(what, "--roads", ROADS, "all", several=True)
     _choices(what, "--peers", (*PEERS, "none"), "all that are installed", several=True)
     _choices(what, "--workload", WORKLOADS, "sizes,many", several=True)
+    train = made.add_argument_group("training steps")
+    train.add_argument("--train", action="store_true", help="measure these instead of messages")
+    _choices(train, "--model", MODELS, Settings.model, several=False)
+    text = f"how long a step computes (default: {Settings.compute_ms})"
+    train.add_argument("--compute-ms", metavar="N", help=text)
     how = made.add_argument_group("how")
     how.add_argument("--rounds", metavar="N", help="samples of each variant (default: 15)")
     how.add_argument("--quick", action="store_true", help="fewer and shorter samples, fewer sizes")
@@ -144,27 +159,33 @@ def parse(words: Sequence[str]) -> Command:
 
 
 def _settings(given: argparse.Namespace) -> Settings:
-    settings = Settings(ranks=_whole("-np", given.np, _MOST_RANKS))
+    settings = Settings(ranks=whole("-np", given.np, _MOST_RANKS))
     if given.quick:
         settings = replace(
             settings, sizes=QUICK_SIZES, rounds=_QUICK_ROUNDS, sample_seconds=_QUICK_SAMPLE_S
         )
     if given.rounds is not None:
-        settings = replace(settings, rounds=_whole("--rounds", given.rounds, _MOST_ROUNDS))
-    levels = _several("--level", given.level, (*LEVELS, "cpp"), LEVELS)
+        settings = replace(settings, rounds=whole("--rounds", given.rounds, _MOST_ROUNDS))
+    levels = several_of("--level", given.level, (*LEVELS, "cpp"), LEVELS)
     if "cpp" in levels:
         levels = tuple(level for level in LEVELS if level in levels or level != "python")
-    peers = _several("--peers", given.peers, (*PEERS, "none"), PEERS)
+    peers = several_of("--peers", given.peers, (*PEERS, "none"), PEERS)
     return replace(
         settings,
         sizes=_sizes(given, settings),
-        collective=_one("--collective", given.collective, COLLECTIVES, "allreduce"),
-        dtypes=_several("--dtype", given.dtype, DTYPES, ("float32",)),
-        op=_one("--op", given.op, OPS, "sum"),
+        collective=one_of("--collective", given.collective, COLLECTIVES, "allreduce"),
+        dtypes=several_of("--dtype", given.dtype, DTYPES, ("float32",)),
+        op=one_of("--op", given.op, OPS, "sum"),
         levels=levels,
-        roads=_several("--roads", given.roads, ROADS, ROADS),
+        roads=several_of("--roads", given.roads, ROADS, ROADS),
         peers=() if "none" in peers else peers,
-        workloads=_several("--workload", given.workload, WORKLOADS, settings.workloads),
+        workloads=("train",)
+        if given.train
+        else several_of("--workload", given.workload, WORKLOADS, settings.workloads),
+        model=one_of("--model", given.model, MODELS, settings.model),
+        compute_ms=whole(
+            "--compute-ms", given.compute_ms or str(settings.compute_ms), _MOST_COMPUTE_MS
+        ),
     )
 
 
@@ -174,6 +195,7 @@ def _check(command: Command, given: argparse.Namespace) -> None:
         raise UsageError(f"--peers {given.peers}: none stands alone")
     if settings.collective in ("broadcast", "allgather") and given.op is not None:
         raise UsageError(f"--op {given.op}: {settings.collective} adds nothing")
+    _check_training(given)
     if command.goals:
         for name in ("np", "sizes", "min", "max", "factor", "collective", "dtype", "op", "level"):
             value = getattr(given, name)
@@ -183,6 +205,18 @@ def _check(command: Command, given: argparse.Namespace) -> None:
         path = getattr(command, name)
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"--{name} {path}: there is no folder {path.absolute().parent}")
+
+
+def _check_training(given: argparse.Namespace) -> None:
+    if given.goals and given.train:
+        raise UsageError("--goals measures training steps, too; leave out --train")
+    refused = _OF_MESSAGES if given.train else ("model", "compute_ms")
+    for name in refused:
+        if getattr(given, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            if given.train:
+                raise UsageError(f"{option} is for messages; leave it out, or leave out --train")
+            raise UsageError(f"{option} is for training steps; add --train")
 
 
 def _sizes(given: argparse.Namespace, settings: Settings) -> tuple[int, ...]:
@@ -195,7 +229,7 @@ def _sizes(given: argparse.Namespace, settings: Settings) -> tuple[int, ...]:
         return settings.sizes
     smallest = size_of("--min", given.min or "8")
     largest = size_of("--max", given.max or "64M")
-    factor = _whole("--factor", given.factor or "4", 1 << 20)
+    factor = whole("--factor", given.factor or "4", 1 << 20)
     if factor < 2:
         raise UsageError(f"--factor must be at least 2, not {factor}")
     if smallest > largest:
@@ -204,50 +238,3 @@ def _sizes(given: argparse.Namespace, settings: Settings) -> tuple[int, ...]:
     if steps >= _MOST_SIZES:
         raise UsageError(f"--factor {factor} makes {steps + 1} sizes; {_MOST_SIZES} are enough")
     return tuple(smallest * factor**step for step in range(steps + 1))
-
-
-def size_of(name: str, text: str) -> int:
-    """Read a size such as ``8``, ``4K``, ``64MiB``; units are binary, as in nccl-tests.
-
-    Raises:
-        UsageError: It is none, or out of range.
-    """
-    word = text.strip().lower().removesuffix("b").removesuffix("i")
-    unit = word[-1:] if word[-1:] in ("k", "m", "g") else ""
-    digits = word.removesuffix(unit) if unit else word
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
-        raise UsageError(f"{name} needs sizes such as 8, 4K or 64M, found {text!r}")
-    size = int(digits) * _UNITS[unit]
-    if not 1 <= size <= _LARGEST:
-        raise UsageError(f"{name} {text}: a size is from 1 byte to 16G")
-    return size
-
-
-def _whole(name: str, text: str, most: int) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not 1 <= number <= most:
-        raise UsageError(f"{name} needs a whole number from 1 to {most}, found {text!r}")
-    return number
-
-
-def _one(name: str, text: str | None, known: Iterable[str], default: str) -> str:
-    return _known(name, text, list(known)) if text is not None else default
-
-
-def _several(
-    name: str, text: str | None, known: Iterable[str], default: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Read a list of names, in the order in which they are known."""
-    if text is None:
-        return default
-    all_known = list(known)
-    chosen = {_known(name, word, all_known) for word in text.split(",")}
-    return tuple(word for word in all_known if word in chosen)
-
-
-def _known(name: str, word: str, known: Sequence[str]) -> str:
-    if word in known:
-        return word
-    guess = nearest(word, known)
-    hint = f"; did you mean {guess}?" if guess else ""
-    raise UsageError(f"{name} takes {', '.join(known)}; found {word!r}{hint}")

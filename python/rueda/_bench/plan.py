@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rueda._bench.models import MODELS
 from rueda._bench.resnet50 import RESNET50_ELEMENTS, resnet50_shapes
 from rueda._bench.settings import DTYPES, Settings
 
@@ -17,8 +18,9 @@ class Variant:
     """One contender of a case.
 
     Attributes:
-        level: ``limit``, ``peer``, or what drives rueda: ``transport``, ``engine``, ``python``.
-        road: The road, the peer, or how many tensors are handed over.
+        level: ``limit``, ``peer``, or what drives rueda: ``transport``, ``engine``, ``python``; of
+            training steps ``STEP``, or ``BARE`` for one that computes nothing.
+        road: The road, the peer, or a key of ``TRAINING_ROADS``.
     """
 
     level: str
@@ -34,6 +36,8 @@ class Variant:
         """The name in tables."""
         if self.level == LIMIT:
             return LIMIT
+        if self.level in (STEP, BARE):
+            return TRAINING_ROADS[self.road].label
         return PEER_LABELS[self.road] if self.level == "peer" else f"{self.level} {self.road}"
 
 
@@ -46,18 +50,47 @@ PEER_LABELS = {
 
 
 @dataclass(frozen=True)
+class TrainingRoad:
+    """Who reduces gradients in training steps.
+
+    Attributes:
+        label: The name in tables.
+        keeps: Whether ``zero_grad`` keeps gradients and sets them to zero.
+        peer: The peer that it needs, or nothing.
+    """
+
+    label: str
+    keeps: bool = False
+    peer: str = ""
+
+
+TRAINING_ROADS = {
+    "alone": TrainingRoad("alone"),
+    "rueda": TrainingRoad("rueda"),
+    "ddp": TrainingRoad("DDP(gloo)", peer="gloo"),
+    "horovod": TrainingRoad("Horovod", peer="horovod"),
+    "alone-kept": TrainingRoad("alone, kept", keeps=True),
+    "rueda-kept": TrainingRoad("rueda, kept", keeps=True),
+    "ddp-kept": TrainingRoad("DDP(gloo), kept", keeps=True, peer="gloo"),
+}
+STEP, BARE = "step", "bare step"
+
+
+@dataclass(frozen=True)
 class Case:
     """What all variants of a table's block do.
 
     Attributes:
         kind: ``size`` (one tensor), ``async`` (many small ones, each on its own), ``grouped`` (the
-            same in one call), ``gradients`` (those of ResNet-50 in one call) or ``beside`` (small
-            calls beside a computing thread).
+            same in one call), ``gradients`` (those of ResNet-50 in one call), ``beside`` (small
+            calls beside a computing thread) or ``train`` (training steps).
         collective: Its name.
         dtype: Name of the element type.
         op: Name of the reduce op.
         shapes: Of the tensors.
-        variants: In the order in which they take turns; the limit is the first.
+        variants: In the order in which they take turns; the limit is the first, where there is one.
+        model: Of training steps: a key of ``models.MODELS``.
+        compute_ms: Of training steps: how long one computes.
     """
 
     kind: str
@@ -66,6 +99,8 @@ class Case:
     op: str
     shapes: tuple[tuple[int, ...], ...]
     variants: tuple[Variant, ...]
+    model: str = ""
+    compute_ms: int = 0
 
     @property
     def count(self) -> int:
@@ -102,6 +137,8 @@ def plan_cases(settings: Settings) -> list[Case]:
     if "beside" in settings.workloads:
         variants = (Variant("engine", "staged"),)
         cases.append(Case("beside", "allreduce", "float32", "sum", ((2,),), variants))
+    if "train" in settings.workloads:
+        cases.append(_training_case(settings))
     return cases
 
 
@@ -153,6 +190,21 @@ def _many_case(settings: Settings, kind: str, shapes: tuple[tuple[int, ...], ...
     return Case(kind, "allreduce", "float32", "sum", shapes, tuple(variants))
 
 
+def _training_case(settings: Settings) -> Case:
+    roads = [name for name, road in TRAINING_ROADS.items() if road.peer in ("", *settings.peers)]
+    return Case(
+        "train",
+        "allreduce",
+        "float32",
+        "average",
+        MODELS[settings.model].shapes,
+        # A road's two steps one after the other, so that little changes between them.
+        tuple(Variant(level, road) for road in roads for level in (STEP, BARE)),
+        settings.model,
+        settings.compute_ms,
+    )
+
+
 def describe_case(case: Case) -> str:
     """Say in a few words what a case is that is not one tensor of a size."""
     words = {
@@ -160,5 +212,7 @@ def describe_case(case: Case) -> str:
         "grouped": f"{MANY_TENSORS} tensors of 1 KiB in one grouped call",
         "gradients": f"the 161 gradients of ResNet-50, {RESNET50_ELEMENTS:,} elements",
         "beside": "8 B a millisecond beside a computing thread in each rank",
+        "train": f"steps of {case.model} that compute {case.compute_ms} ms: {len(case.shapes)} "
+        f"gradients, {case.bytes / 1e6:.1f} MB",
     }
     return words.get(case.kind, "")

@@ -10,8 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rueda._bench.goals import Verdict
 from rueda._bench.rows import Row
+from rueda._bench.training import training_rows, training_values
+from rueda._bench.verdict import Verdict
 from rueda.launch.this_host import core_count
 
 
@@ -124,7 +125,14 @@ def as_json(report: Report) -> dict[str, Any]:
         "machine": asdict(report.machine),
         "rounds": report.rounds,
         "load_before": report.load,
-        "rows": [row_values(row) for row in report.rows],
+        "rows": [row_values(row) for row in report.rows if row.case.kind != "train"],
+        "training": [
+            values
+            for ranks in sorted({row.ranks for row in report.rows})
+            for values in training_values(
+                training_rows([row for row in report.rows if row.ranks == ranks])
+            )
+        ],
         "remarks": report.remarks,
         "goals": [asdict(verdict) for verdict in report.verdicts],
     }

@@ -43,6 +43,8 @@ class Settings:
         workloads: Of ``WORKLOADS``.
         rounds: Samples of each variant.
         sample_seconds: How long one sample should take, where calls are short.
+        model: Whose training steps are measured; a key of ``models.MODELS``.
+        compute_ms: How long such a step computes.
     """
 
     ranks: int = 2
@@ -56,3 +58,5 @@ class Settings:
     workloads: tuple[str, ...] = ("sizes", "many")
     rounds: int = 15
     sample_seconds: float = 0.01
+    model: str = "resnet50"
+    compute_ms: int = 200

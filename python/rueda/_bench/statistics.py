@@ -62,6 +62,11 @@ def calls_for(calls: int, seconds_per_call: float, sample_seconds: float) -> tup
     return max(1, min(MOST_CALLS, math.ceil(grown))), settled
 
 
+def products_for(seconds: float, seconds_per_product: float) -> int:
+    """Return how many products of matrices take so long, at least one."""
+    return max(1, math.ceil(seconds / max(seconds_per_product, 1e-9)))
+
+
 def block_of(calls: int, seconds_per_call: float) -> int:
     """Return how many calls are timed together.
 

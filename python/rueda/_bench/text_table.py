@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rueda._bench.plan import LIMIT, Case, describe_case
 from rueda._bench.rows import Measured, Row
+from rueda._bench.training_table import training_text, training_title
 
 # What the wide table needs; narrower terminals get a heading for each case instead.
 WIDE = 148
@@ -88,6 +89,11 @@ class TextTable:
         lines = [] if self._titled and self._wide and case.kind == "size" else [""]
         if case.kind == "beside":
             return [*lines, *map(beside_text, rows), *self._left_out(case, results)]
+        if case.kind == "train":
+            if rows:
+                lines.append(self._strong(training_title(rows, width=self._width)))
+                lines += training_text(rows, width=self._width)
+            return [*lines, *self._left_out(case, results)]
         if not self._wide:
             lines.append(self._strong(heading(case, rows)))
         elif describe_case(case):

@@ -26,6 +26,7 @@ from rueda._bench.processors import pinned, processor_of
 from rueda._bench.session import Session
 from rueda._bench.statistics import block_of, calls_for, percentile
 from rueda._bench.task import Work
+from rueda._bench.trainers import Trainers
 from rueda._bench_core import measure_beside
 from rueda.launch.this_host import core_count
 
@@ -99,6 +100,7 @@ class _Measurement:
         board = session.board
         self._processor = processor_of(board.rank, board.size)
         self._probes = not placement.without_probe(board.size, core_count())
+        self._trainers = Trainers(session, peers, case) if case.kind == "train" else None
 
     def run(self) -> list[Turn]:
         """Measure every variant; what is not to be had keeps a remark."""
@@ -117,12 +119,17 @@ class _Measurement:
             for turn in turns:
                 self._sample(turn)
         for turn in turns:
+            if self._trainers is not None and not turn.remark:
+                # What was timed has left its traces in the model.
+                self._give_up(turn, self._session.together(partial(self._check, turn)))
             self._conclude(turn)
         self._session.board.meet()
         return turns
 
     def _make(self, turn: Turn) -> None:
-        if turn.variant.level == "peer":
+        if self._trainers is not None:
+            turn.contender = self._trainers.contender(turn.variant)
+        elif turn.variant.level == "peer":
             turn.contender = self._peers.contender(turn.variant.road, self._case)
         elif self._case.kind != "beside":
             turn.contender = own_contender(self._session, self._case, turn.variant)
@@ -191,9 +198,14 @@ class _Measurement:
             why = str(error)
         told = self._session.gather(seconds, float(bool(why)))
         if any(failed for _, failed in told):
-            turn.remark = why or "it is gone"
-            turn.samples, turn.call_seconds = [], []
+            self._give_up(turn, why or "it is gone")
         return max(slowest for slowest, _ in told), single
+
+    def _give_up(self, turn: Turn, why: str) -> None:
+        """Leave a contender out, and what it did so far, if there is a reason."""
+        if why:
+            turn.remark = why
+            turn.samples, turn.call_seconds = [], []
 
     def _conclude(self, turn: Turn) -> None:
         """Bring every rank's figures together, and let go of the contender."""

@@ -1,4 +1,4 @@
-"""Loads the rows that tests of figures and tables are made of."""
+"""Loads what tests of the benchmark share: rows made by hand, and a library that is played."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
-# By its path: the folders of tests are no packages.
-_spec = importlib.util.spec_from_file_location(
-    "bench_rows", Path(__file__).with_name("bench_rows.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["bench_rows"] = _module
-_spec.loader.exec_module(_module)
+# By their paths: the folders of tests are no packages.
+for _name in ("bench_rows", "fake_horovod"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
+    assert _spec is not None
+    assert _spec.loader is not None
+    _module = importlib.util.module_from_spec(_spec)
+    sys.modules[_name] = _module
+    _spec.loader.exec_module(_module)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bench_rows import row_of
 
-from rueda._bench.goals import Verdict, verdicts
+from rueda._bench.goals import verdicts
+from rueda._bench.verdict import Verdict
 
 LARGE = 1 << 24  # elements of 64 MiB
 

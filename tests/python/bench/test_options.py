@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rueda._bench.options import Command, parse, size_of
+from rueda._bench.option_values import size_of
+from rueda._bench.options import Command, parse
 from rueda.launch.usage import UsageError
 
 
@@ -49,6 +50,15 @@ def test_quick_is_shorter_but_keeps_what_is_given() -> None:
     assert parsed("--quick --rounds 7 --sizes 16").settings.sizes == (16,)
 
 
+def test_training_steps_take_the_place_of_messages() -> None:
+    settings = parsed("--train").settings
+    assert settings.workloads == ("train",)
+    assert (settings.model, settings.compute_ms) == ("resnet50", 200)
+    other = parsed("--train --model mlp --compute-ms 7 --peers gloo -np 3 --quick").settings
+    assert (other.model, other.compute_ms, other.peers) == ("mlp", 7, ("gloo",))
+    assert (other.ranks, other.rounds) == (3, 5)
+
+
 def test_lists_come_in_one_order_and_none_means_none() -> None:
     assert parsed("--peers sockets,gloo").settings.peers == ("gloo", "sockets")
     assert parsed("--peers none").settings.peers == ()
@@ -77,6 +87,13 @@ def test_lists_come_in_one_order_and_none_means_none() -> None:
         ("--goals -np 4", "leave out --np"),
         ("--json /no/such/folder/a.json", "there is no folder /no/such/folder"),
         ("--sizes", "expected one argument"),
+        ("--train --sizes 8", "--sizes is for messages; leave it out"),
+        ("--train --workload many", "--workload is for messages"),
+        ("--train --chart a.png", "--chart is for messages"),
+        ("--train --goals", "--goals measures training steps, too"),
+        ("--compute-ms 5", "--compute-ms is for training steps; add --train"),
+        ("--train --compute-ms 0", "from 1 to 60000, found '0'"),
+        ("--train --model resnet5", "found 'resnet5'; did you mean resnet50?"),
     ],
 )
 def test_wrong_command_lines_are_refused_in_words(words: str, expected: str) -> None:

@@ -98,7 +98,8 @@ def test_the_gradients_are_those_of_resnet50() -> None:
 def test_goals_are_measured_on_two_and_four_ranks_with_the_callers_rounds() -> None:
     asked = replace(Settings(), rounds=3, peers=("gloo",))
     runs = goal_settings(asked)
-    assert [run.ranks for run in runs] == [2, 2, 4]
+    assert [run.ranks for run in runs] == [2, 2, 4, 2]
+    assert [run.workloads for run in runs][-1] == ("train",)
     assert {run.rounds for run in runs} == {3}
     assert {dtype for run in runs for dtype in run.dtypes} == {"float32", "bfloat16", "float16"}
     assert all(64 << 20 in run.sizes for run in runs)

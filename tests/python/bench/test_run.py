@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_horovod import install
 
 from rueda._bench.statistics import bus_factor
 
@@ -149,68 +150,9 @@ def test_absent_peers_are_named_once_and_a_width_holds(tmp_path: Path) -> None:
     assert "\x1b" not in shown
 
 
-FAKE_HOROVOD = """
-import os
-import torch.distributed as dist
-
-Average, Sum = 0, 1
-
-def init():
-    rank, size = int(os.environ["FAKE_RANK"]), int(os.environ["FAKE_SIZE"])
-    store = dist.FileStore(os.environ["FAKE_STORE"], size)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
-
-def rank():
-    return dist.get_rank()
-
-def size():
-    return dist.get_world_size()
-
-def barrier():
-    dist.barrier()
-
-def allreduce_(tensor, name, op):
-    dist.all_reduce(tensor)
-    return tensor
-
-def allreduce_async_(tensor, name, op):
-    return dist.all_reduce(tensor, async_op=True)
-
-def synchronize(handle):
-    handle.wait()
-
-def grouped_allreduce_(tensors, name, op):
-    # One of them is left out, so that somebody has to notice.
-    for tensor in tensors[1:]:
-        dist.all_reduce(tensor)
-    return tensors
-"""
-FAKE_HOROVODRUN = """#!{python}
-import os, subprocess, sys
-assert sys.argv[1] == "-np"
-size = int(sys.argv[2])
-running = [
-    subprocess.Popen(sys.argv[3:], env=dict(os.environ, FAKE_RANK=str(rank), FAKE_SIZE=str(size)))
-    for rank in range(size)
-]
-sys.exit(max(process.wait() for process in running))
-"""
-
-
 def test_a_peer_with_programs_of_its_own_is_driven_and_checked(tmp_path: Path) -> None:
     """Horovod is played by a module with its names and a command like its launcher."""
-    package = tmp_path / "horovod"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "torch.py").write_text(FAKE_HOROVOD)
-    command = tmp_path / "horovodrun"
-    command.write_text(FAKE_HOROVODRUN.format(python=sys.executable))
-    command.chmod(0o755)
-    environ = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
-        "FAKE_STORE": str(tmp_path / "store"),
-    }
+    environ = install(tmp_path)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "rueda", "bench", *SHORT, "--sizes", "8,1000"),

@@ -36,6 +36,14 @@ class Peers:
             Unavailable: The peer, or this case of it, is not to be had; the same on every rank
                 for the peer itself.
         """
+        return self.connected(name).contender(case)
+
+    def connected(self, name: str) -> Peer:
+        """Return a peer, connected.
+
+        Raises:
+            Unavailable: It is not to be had; the same on every rank.
+        """
         if name in self._missing:
             raise Unavailable(self._missing[name])
         if name not in self._made:
@@ -44,7 +52,7 @@ class Peers:
                 self._missing[name] = why
                 self._made.pop(name, None)
                 raise Unavailable(why)
-        return self._made[name].contender(case)
+        return self._made[name]
 
     def close(self) -> None:
         """Leave all peers."""

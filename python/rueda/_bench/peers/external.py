@@ -2,8 +2,9 @@
 
 Each program connects to a Unix socket of rank 0 here, says its rank, and blocks in reading, so it
 spins only while it is its turn. A request is a line ``run KIND TENSORS COUNT DTYPE OP CALLS BLOCK``
-(COUNT elements in each tensor; no calls: check the result once); the answer is
-``ok SECONDS WRONG [BLOCK_SECONDS...]`` or ``no REASON``.
+(COUNT elements in each tensor; no calls: check the result once), or for training steps
+``train MODEL PRODUCTS COMPUTES CALLS``; the answer is ``ok SECONDS WRONG [BLOCK_SECONDS...]`` or
+``no REASON``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,10 @@ from rueda._bench.session import Session
 
 _START_LIMIT_S = 60.0
 _ANSWER_LIMIT_S = 120.0
+
+
+# Seconds of a call, wrong elements, seconds of each block.
+Answer = tuple[float, int, list[float]]
 
 
 class _Line(Protocol):
@@ -52,25 +57,24 @@ class ExternalPeer:
 
     def contender(self, case: Case) -> Contender:
         """Return a contender that lets the programs do this case."""
-        return _ExternalContender(self, case)
+        tensors = len(case.shapes)
+        what = f"{case.kind} {tensors} {case.count // tensors} {case.dtype} {case.op}"
+        return ExternalContender(self, lambda calls, block: f"run {what} {calls} {block}")
 
     @property
     def leads(self) -> bool:
         """Whether the programs are this rank's."""
         return self._session.board.rank == 0
 
-    def ask(self, case: Case, calls: int, block: int) -> list[tuple[float, int, list[float]]]:
-        """Let all programs do a case together; what each answered, by rank.
+    def ask(self, request: str) -> list[Answer]:
+        """Let all programs do something together; what each answered, by rank.
 
         Raises:
             Unavailable: One answered ``no``, or has ended.
         """
-        tensors = len(case.shapes)
-        what = f"{case.kind} {tensors} {case.count // tensors} {case.dtype} {case.op}"
-        request = f"run {what} {calls} {block}\n"
         try:
             for line in self._lines:
-                line.write(request.encode())
+                line.write(f"{request}\n".encode())
                 line.flush()
             answers = [line.readline().decode().split() for line in self._lines]
         except OSError as error:
@@ -146,25 +150,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-class _ExternalContender:
-    def __init__(self, peer: ExternalPeer, case: Case) -> None:
+class ExternalContender:
+    """What programs are asked for, by the calls in a sample and in a block; rank 0 asks."""
+
+    def __init__(self, peer: ExternalPeer, request: Callable[[int, int], str]) -> None:
         self._peer = peer
-        self._case = case
+        self._request = request
 
     def check(self) -> int:
         if not self._peer.leads:
             return 0
-        return sum(wrong for _, wrong, _ in self._peer.ask(self._case, 0, 1))
+        return sum(wrong for _, wrong, _ in self._peer.ask(self._request(0, 1)))
 
     def sample(self, calls: int, block: int) -> tuple[float, Sequence[float]]:
         if not self._peer.leads:
             return 0.0, ()
-        answers = self._peer.ask(self._case, calls, block)
+        answers = self._peer.ask(self._request(calls, block))
         return max(answers, key=lambda answer: answer[0])[0], _slowest_of(answers)
 
     def close(self) -> None:
-        """Nothing: the programs keep no memory between requests."""
+        """Nothing: the programs keep nothing between requests but a model that is trained."""
 
 
-def _slowest_of(answers: Sequence[tuple[float, int, list[float]]]) -> list[float]:
+def _slowest_of(answers: Sequence[Answer]) -> list[float]:
     return max(answers, key=lambda answer: answer[0])[2]

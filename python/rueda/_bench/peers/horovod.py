@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rueda._bench.contender import Contender, Unavailable
-from rueda._bench.peers.external import ExternalPeer
+from rueda._bench.peers.external import ExternalContender, ExternalPeer
 from rueda._bench.plan import Case
 from rueda._bench.session import Session
 
@@ -34,6 +34,11 @@ class Horovod:
         if case.collective != "allreduce":
             raise Unavailable("Horovod's program does all-reduces")
         return self._peer.contender(case)
+
+    def steps(self, model: str, products: int, *, bare: bool) -> Contender:
+        """Return training steps, which compute so many products of matrices or, bare, none."""
+        computing = f"{model} {products} {int(not bare)}"
+        return ExternalContender(self._peer, lambda calls, _: f"train {computing} {calls}")
 
     def close(self) -> None:
         """End the programs."""

@@ -1,11 +1,15 @@
-"""The Horovod side of ``rueda bench``: one rank under horovodrun. Knows nothing of rueda's code.
+"""The Horovod side of ``rueda bench``: one rank under horovodrun.
+
+Of rueda's code it knows nothing but the model that training steps are measured with.
 
 ``horovod_program.py SOCKET``; external.py has the protocol.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import itertools
 import socket
 import sys
 import time
@@ -15,6 +19,7 @@ from typing import Any
 import torch
 
 hvd: Any = importlib.import_module("horovod.torch")
+_FIRST_STEPS = 2
 _OPS = {"sum": hvd.Sum, "average": hvd.Average}
 
 
@@ -36,7 +41,53 @@ def _call(kind: str, tensors: list[torch.Tensor], op: object) -> Callable[[], ob
     return each
 
 
+class _Training:
+    """The steps of one model, which goes on from request to request."""
+
+    def __init__(self, model: str, products: int) -> None:
+        # Only where it is asked for: rueda need not be there for anything else.
+        training = importlib.import_module("rueda._bench.training_model")
+        known = importlib.import_module("rueda._bench.models").MODELS[model]
+        torch.set_num_threads(1)
+        made = training.StepModel(known, training.Patterns(known), products, training.Compute())
+        optimizer = hvd.DistributedOptimizer(training.descent(made), made.named_parameters())
+        self._trainer = training.Trainer(
+            made,
+            made,
+            optimizer,
+            keeps=False,
+            rank=hvd.rank(),
+            averaged=range(hvd.size()),
+            size=hvd.size(),
+        )
+
+    def answer(self, computes: bool, calls: int) -> str:
+        if calls == 0:
+            while self._trainer.steps < _FIRST_STEPS:
+                self._trainer.step(computes=False)
+            return f"ok 0 {self._trainer.wrong()}\n"
+        hvd.barrier()
+        times = [time.perf_counter()]
+        for _ in range(calls):
+            self._trainer.step(computes=computes)
+            times.append(time.perf_counter())
+        single = [after - before for before, after in itertools.pairwise(times)]
+        return f"ok {sum(single) / calls} 0 {' '.join(map(str, single))}\n"
+
+
+@functools.cache
+def _training(model: str, products: int) -> _Training:
+    return _Training(model, products)
+
+
+def _train(words: list[str]) -> str:
+    _, model, products, computes, calls = words
+    return _training(model, int(products)).answer(computes == "1", int(calls))
+
+
 def _answer(words: list[str]) -> str:
+    if words[0] == "train":
+        return _train(words)
     _, kind, number, count, dtype, op = words[:6]
     calls, block = int(words[6]), int(words[7])
     tensors = [torch.zeros(int(count), dtype=getattr(torch, dtype)) for _ in range(int(number))]
@@ -75,7 +126,7 @@ def main() -> None:
             for line in stream:
                 try:
                     answer = _answer(line.split())
-                except (KeyError, RuntimeError, ValueError) as error:
+                except (ImportError, KeyError, RuntimeError, ValueError) as error:
                     answer = f"no {type(error).__name__}: {error}".replace("\n", " ")[:200] + "\n"
                 stream.write(answer)
                 stream.flush()
