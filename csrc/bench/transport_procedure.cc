@@ -35,6 +35,7 @@ Status TransportJob::Run(const Bucket& bucket, const BucketBuffers& buffers) {
   Result<backends::Run*> run = parts_.backend->Begin(bucket, buffers);
   if (!run.ok()) return run.status();
   TimePoint limit = kNever;
+  waiter_.Reset();
   for (;;) {
     Result<backends::Progress> progress = (*run)->Step();
     if (progress.ok() && *progress == backends::Progress::kWaiting && waiter_.Step()) {

@@ -164,13 +164,14 @@ TEST_CASE("shm: tiny buckets keep their values for who comes late") {
   for (int round = 1; round < 6; ++round) {
     Values first(12, round), second(12, 10 * round), root{7}, other{0}, next(12, -round);
     backends::Run* const late = begin(1, sum, second);
-    CHECK(*late->Step() == backends::Progress::kWaiting);
+    CHECK(*late->Step() == backends::Progress::kMoved);
     CHECK(*begin(0, sum, first)->Step() == backends::Progress::kDone);
     CHECK(first == Values(12, 11 * round));
     backends::Run* copies = begin(0, copy, root);
     while (*copies->Step() != backends::Progress::kDone) {
     }
     backends::Run* const ahead = begin(0, sum, next);
+    CHECK(*ahead->Step() == backends::Progress::kMoved);
     CHECK(*ahead->Step() == backends::Progress::kWaiting);
     CHECK(*late->Step() == backends::Progress::kDone);
     CHECK(second == Values(12, 11 * round));

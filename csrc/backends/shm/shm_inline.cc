@@ -9,9 +9,10 @@ namespace rueda::backends {
 // before that: it has shown its own cell of the bucket before, and so had been through. So two
 // cells suffice, and nobody waits to write.
 Progress ShmRun::StepInline() {
-  if (packed_ == 0) PackCell();
+  const bool packs = packed_ == 0;
+  if (packs) PackCell();
   for (const int member : present_) {
-    if (!HasCell(member)) return Progress::kWaiting;
+    if (!HasCell(member)) return packs ? Progress::kMoved : Progress::kWaiting;
   }
   if (!buffers_->outputs.empty() && plan_.total_bytes > 0) ReduceCells();
   return Progress::kDone;
