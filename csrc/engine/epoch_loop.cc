@@ -116,7 +116,6 @@ bool EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
   const std::unique_lock baton(baton_, std::try_to_lock);
   if (!baton.owns_lock() || ended_ || !failure_.ok()) return false;
   const device::DefaultFloatingPointMode mode;
-  caller_drove_ = true;
   const Heed heed = doorbell->heed();
   doorbell->Cancel();
   const bool is_done = DriveUntilDone(ticket, slice);
@@ -126,7 +125,9 @@ bool EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
     const Result<bool> moved = Drive();
     if (!moved.ok()) failure_ = moved.status();
   }
-  if (!is_done || EngineIsNeeded()) doorbell->RingAsOwner();
+  // Who is handed work does not doze: it has to hear its peers.
+  caller_drove_ = is_done && !EngineIsNeeded();
+  if (!caller_drove_) doorbell->RingAsOwner();
   return is_done;
 }
 
