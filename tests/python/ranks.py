@@ -187,9 +187,10 @@ class Job:
         return bool(self._ranks[rank].told)
 
     def tell(self, rank: int, value: Any) -> None:
-        """Send a rank a value."""
+        """Send a rank a value; one that has ended needs none, and how it did shows elsewhere."""
         message = _dumps(value)
-        self._ranks[rank].line.sendall(_LENGTH.pack(len(message)) + message)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._ranks[rank].line.sendall(_LENGTH.pack(len(message)) + message)
 
     def signal(self, rank: int, number: int) -> float:
         """Send a rank a signal; return when, by ``time.monotonic()``."""
