@@ -5,6 +5,13 @@
 #include <numeric>
 
 namespace rueda::backends {
+namespace {
+
+bool IsBehind(const std::atomic<uint64_t>& other, const std::atomic<uint64_t>& own) {
+  return other.load(std::memory_order_acquire) < own.load(std::memory_order_relaxed);
+}
+
+}  // namespace
 
 ShmRun::ShmRun(const ShmGroup* group, StagingRing* ring) : group_(group), ring_(ring) {
   present_.resize(static_cast<size_t>(group->size()));
@@ -156,13 +163,16 @@ std::vector<int> ShmRun::WaitsFor() const {
     return behind;
   }
   const ShmCounters& own = *group_->own().counters;
-  for (const int member : present_) {
-    const ShmCounters& other = *group_->members[static_cast<size_t>(member)].counters;
-    if (other.packed.load(std::memory_order_acquire) < own.packed.load(std::memory_order_relaxed) ||
-        other.reduced.load(std::memory_order_acquire) <
-            own.reduced.load(std::memory_order_relaxed)) {
-      behind.push_back(member);
+  // Of who has come as far, one may still hold staging memory that is to be written again.
+  for (const bool counts_memory : {false, true}) {
+    for (const int member : present_) {
+      const ShmCounters& other = *group_->members[static_cast<size_t>(member)].counters;
+      const bool is_behind = counts_memory ? IsBehind(other.released, own.released)
+                                           : IsBehind(other.packed, own.packed) ||
+                                                 IsBehind(other.reduced, own.reduced);
+      if (is_behind) behind.push_back(member);
     }
+    if (!behind.empty()) break;
   }
   return behind;
 }
