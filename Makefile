@@ -19,7 +19,7 @@ IN_VENV = PATH="$(abspath $(VENV))/bin:$$PATH"
 PIP_INSTALL = $(VENV)/bin/python -m pip install \
               $$(ls $(VENV)/lib/*/site-packages/rueda_shared_torch.pth >/dev/null 2>&1 && echo --ignore-installed)
 WERROR = $(if $(CI),ON,OFF)
-SUITES = lint test-cpp test-asan test-tsan test-python
+SUITES = lint test-cpp test-neon test-asan test-tsan test-python
 # Folders count, too: their times tell of deleted files.
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
            $(shell find csrc cmake python -name __pycache__ -prune -o -print)
@@ -53,6 +53,9 @@ lint: $(VENV)/rueda.test-tools ## check format, style and types
 
 test-cpp: $(VENV)/rueda.test-tools ## C++ tests, optimised
 	@$(IN_VENV) scripts/cpp_tests.sh dev
+
+test-neon: $(VENV)/rueda.test-tools ## C++ tests of the kernels for AArch64, under QEMU
+	@$(IN_VENV) scripts/cpp_tests.sh neon
 
 test-asan: $(VENV)/rueda.test-tools ## C++ tests under AddressSanitizer and UBSan
 	@$(IN_VENV) scripts/cpp_tests.sh asan

@@ -13,6 +13,11 @@ if ! echo '#include <catch2/catch.hpp>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2
   [[ -z "${CI:-}" ]]
   exit
 fi
+if [[ "$preset" == neon ]] && ! { command -v aarch64-linux-gnu-g++ &&
+  { command -v qemu-aarch64 || command -v qemu-aarch64-static; }; } >/dev/null; then
+  echo "test-neon: skipped, no cross compiler or no QEMU (Debian: g++-aarch64-linux-gnu, qemu-user)" >&2
+  exit
+fi
 
 export ASAN_OPTIONS="detect_stack_use_after_return=1:strict_string_checks=1:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"

@@ -13,6 +13,8 @@ declare -A uses=(
   [openmpi-bin]="the tests under mpirun"
   [strace]="the tests that count system calls"
   [ccache]="quick rebuilds"
+  [g++-aarch64-linux-gnu]="the tests for AArch64"
+  [qemu-user]="the tests for AArch64"
 )
 
 missing_packages() {

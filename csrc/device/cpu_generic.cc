@@ -1,4 +1,4 @@
-// What a machine other than x86-64 offers to reduce.cc: the baseline kernels, the C library's mode.
+// What any other machine offers to reduce.cc: the baseline kernels, the C library's mode.
 #include <array>
 #include <bit>
 #include <cfenv>

@@ -17,11 +17,14 @@ bool HasAvx512() {
          __builtin_cpu_supports("f16c");
 }
 
+bool HasAvx512Bf16() { return HasAvx512() && __builtin_cpu_supports("avx512bf16"); }
+
 bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
 
 bool HasBaseline() { return true; }
 
-constexpr std::array<KernelSet, 3> kSets{{
+constexpr std::array<KernelSet, 4> kSets{{
+    {"avx512bf16", 64, &HasAvx512Bf16, &avx512bf16::FindLoops},
     {"avx512", 64, &HasAvx512, &avx512::FindLoops},
     {"avx2", 32, &HasAvx2, &avx2::FindLoops},
     {"baseline", 16, &HasBaseline, &baseline::FindLoops},

@@ -1,7 +1,9 @@
 // KernelSet: the inner loops of one instruction set, and what they are handed.
 //
 // The loops are written once, in *.inc files, and compiled into a namespace of their own with the
-// flags of each set; what surrounds them (tree.h) is compiled once. Values only: any thread.
+// flags of each set; what surrounds them (tree.h) is compiled once. Which sets there are, and how
+// this processor is asked, is known to one file for each architecture (cpu_*.cc). Values only: any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +64,8 @@ struct KernelSet {
   const Loops& (*find)(DType dtype, ReduceOp op, Factors factors);
 };
 
-// All sets in this build, the preferred one first; the last one runs everywhere.
+// All sets in this build, the preferred one first; the last one runs on each machine that can run
+// the build.
 std::span<const KernelSet> KernelSets();
 
 namespace baseline {
@@ -72,6 +75,12 @@ namespace avx2 {
 const Loops& FindLoops(DType dtype, ReduceOp op, Factors factors);
 }
 namespace avx512 {
+const Loops& FindLoops(DType dtype, ReduceOp op, Factors factors);
+}
+namespace avx512bf16 {
+const Loops& FindLoops(DType dtype, ReduceOp op, Factors factors);
+}
+namespace neon {
 const Loops& FindLoops(DType dtype, ReduceOp op, Factors factors);
 }
 

@@ -52,7 +52,8 @@ class DefaultFloatingPointMode {
   std::fenv_t before_;  // where it was changed
 };
 
-// The instruction set in use: "avx512", "avx2" or "baseline".
+// The instruction set in use: "avx512bf16", "avx512", "avx2" or "baseline" on x86-64, "neon" on
+// AArch64, "baseline" elsewhere.
 std::string_view InstructionSet();
 
 // For tests: uses the named set from here on, if this machine has it. Not thread-safe.

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "device/kernel_set.h"
 #include "device/reduce.h"
 
 namespace rueda::test {
@@ -20,12 +21,11 @@ class ChosenSet {
   std::string name_;
 };
 
-// The sets that this machine can run.
+// The sets that this machine can run: never none.
 inline std::vector<std::string> AvailableSets() {
-  const ChosenSet restore;
   std::vector<std::string> sets;
-  for (const char* name : {"avx512", "avx2", "baseline"}) {
-    if (device::ForceInstructionSet(name)) sets.emplace_back(name);
+  for (const device::KernelSet& set : device::KernelSets()) {
+    if (set.supported()) sets.emplace_back(set.name);
   }
   return sets;
 }

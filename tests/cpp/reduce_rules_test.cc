@@ -1,16 +1,11 @@
-// Reduce: the rules for integers, bool, NaN and the floating-point mode, each by an example.
+// Reduce: the rules for integers, bool and NaN, each by an example.
 #include <catch2/catch.hpp>
-#include <cfenv>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <string>
 #include <thread>
 #include <vector>
-
-#ifdef __x86_64__
-#include <xmmintrin.h>
-#endif
 
 #include "chosen_set.h"
 #include "device/reduce.h"
@@ -104,34 +99,6 @@ TEST_CASE("threads reduce at the same time", "[reduce]") {
   for (std::thread& thread : threads) thread.join();
   CHECK(results == std::vector<float>{3, 4, 5, 6});
 }
-
-TEST_CASE("the default mode rounds to nearest, whatever was set before", "[reduce]") {
-  int mode = -1;
-  std::thread([&mode] {
-    std::fesetround(FE_UPWARD);
-    UseDefaultFloatingPointMode();
-    mode = std::fegetround();
-  }).join();
-  CHECK(mode == FE_TONEAREST);
-}
-
-#ifdef __x86_64__
-TEST_CASE("the default mode keeps denormals, whatever was set before", "[reduce]") {
-  constexpr unsigned kFlushToZeroAndDenormalsAreZero = 0x8040;
-  constexpr float kDenormal = std::numeric_limits<float>::denorm_min();
-  float flushed = -1;
-  float kept = -1;
-  std::thread([&flushed, &kept] {
-    const ReduceSpec spec;
-    _mm_setcsr(_mm_getcsr() | kFlushToZeroAndDenormalsAreZero);
-    flushed = ReduceOne<float>(spec, {kDenormal, kDenormal});
-    UseDefaultFloatingPointMode();
-    kept = ReduceOne<float>(spec, {kDenormal, kDenormal});
-  }).join();
-  CHECK(flushed == 0);
-  CHECK(kept == 2 * kDenormal);
-}
-#endif
 
 TEST_CASE("an unknown instruction set is refused and changes nothing", "[reduce]") {
   const std::string before(InstructionSet());
