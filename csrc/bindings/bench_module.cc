@@ -14,6 +14,7 @@
 #include "bench/placement_probe.h"
 #include "bench/socket_procedure.h"
 #include "bench/transport_procedure.h"
+#include "bindings/control_simulation.h"
 
 namespace py = pybind11;
 
@@ -175,4 +176,5 @@ PYBIND11_MODULE(_bench_core, module) {
            py::arg("variables"), py::arg("arena_fds"), py::arg("pidfds"), py::arg("stream_fds"));
   BindProcedures(module);
   BindMeasuring(module);
+  BindControlSimulation(module);
 }

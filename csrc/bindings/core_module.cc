@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "bindings/no_gil.h"
 #include "core/config.h"
 #include "engine/engine.h"
 #include "engine/job.h"
@@ -65,7 +66,7 @@ void DropEngine(engine::Engine* engine) {
     delete engine;
     return;
   }
-  py::gil_scoped_release release;
+  const NoGil no_gil;
   delete engine;
 }
 
@@ -73,21 +74,15 @@ void ThrowUnlessOk(const Status& status) {
   if (!status.ok()) Throw(status);
 }
 
-template <typename Function>
-auto WithoutGil(Function&& function) {
-  py::gil_scoped_release release;
-  return function();
-}
-
 SharedEngine Start(const Topology& topology, const Config& config, const std::vector<int>& arenas,
                    const std::vector<int>& pidfds, const std::vector<int>& streams,
                    const std::vector<int>& control) {
   engine::JobLinks links = engine::TakeOver(arenas, pidfds, streams, control);
   links.hooks = {&DescribeProgram, engine::NoticesTo(config.report_fd, topology.rank)};
-  py::gil_scoped_release release;
-  auto started = engine::StartJob(topology, config, std::move(links),
-                                  StandardErrorLog(topology.rank, config.lowest_log_level()));
-  py::gil_scoped_acquire acquire;
+  auto started = WithoutGil([&] {
+    return engine::StartJob(topology, config, std::move(links),
+                            StandardErrorLog(topology.rank, config.lowest_log_level()));
+  });
   return {ValueOrThrow(std::move(started)).release(), &DropEngine};
 }
 
@@ -96,7 +91,7 @@ py::capsule CapsuleOf(const SharedEngine& engine) {
   return py::capsule(new SharedEngine(engine), kEngineCapsule, [](PyObject* capsule) {
     auto* held = static_cast<SharedEngine*>(PyCapsule_GetPointer(capsule, kEngineCapsule));
     // The last reference may join a thread: never with the GIL held.
-    py::gil_scoped_release release;
+    const NoGil no_gil;
     delete held;
   });
 }
@@ -113,6 +108,12 @@ void BindConfig(py::module_& module) {
       .def_readonly("backend", &Config::backend)
       .def_readonly("reducer_bucket_bytes", &Config::reducer_bucket_bytes)
       .def_readonly("reducer_first_bucket_bytes", &Config::reducer_first_bucket_bytes)
+      .def_property_readonly("reducer_sizes_given",
+                             [](const Config& config) {
+                               return config.IsGiven("RUEDA_REDUCER_BUCKET_BYTES") ||
+                                      config.IsGiven("RUEDA_REDUCER_FIRST_BUCKET_BYTES");
+                             })
+      .def_readonly("reducer_learn", &Config::reducer_learn)
       .def_readonly("arena_bytes", &Config::arena_bytes)
       .def_readonly("timeline", &Config::timeline)
       .def_readonly("timeline_mark_cycles", &Config::timeline_mark_cycles)
@@ -152,8 +153,7 @@ PYBIND11_MODULE(_core, module) {
       .def_static("start", &Start, py::kw_only(), py::arg("topology"), py::arg("config"),
                   py::arg("arena_fds"), py::arg("pidfds"), py::arg("stream_fds"),
                   py::arg("control_fds"))
-      .def("stop", &engine::Engine::Stop, py::arg("reason") = "",
-           py::call_guard<py::gil_scoped_release>())
+      .def("stop", &engine::Engine::Stop, py::arg("reason") = "", py::call_guard<NoGil>())
       .def("start_timeline",
            [](engine::Engine& engine, const std::string& path, bool mark_frames) {
              ThrowUnlessOk(WithoutGil([&] { return engine.StartTimeline(path, mark_frames); }));

@@ -27,8 +27,8 @@ bool SameBits(double a, double b) {
 bool PlainlyAlike(const Request& a, const Request& b) {
   return &a == &b || (a.kind == b.kind && a.op == b.op && a.root == b.root &&
                       SameBits(a.prescale, b.prescale) && SameBits(a.postscale, b.postscale) &&
-                      a.process_set == b.process_set && a.tensors == b.tensors &&
-                      (IsUneven(a.kind) || a.parts == b.parts));
+                      a.process_set == b.process_set && a.priority == b.priority &&
+                      a.tensors == b.tensors && (IsUneven(a.kind) || a.parts == b.parts));
 }
 
 // "[*, 5]" where ranks may differ in the first dimension, if they have one.
@@ -42,14 +42,11 @@ std::string OfferedShape(const Request& request, size_t tensor) {
 // Looks for what keeps the members' offers apart, property by property.
 class Comparison {
  public:
-  Comparison(const Topology& topology, const std::vector<int>& ranks,
-             const std::vector<const Request*>& offers)
-      : topology_(topology), ranks_(ranks), offers_(offers), first_(*offers[0]) {}
+  Comparison(const Topology& topology, const std::vector<int>& ranks, const Offers& offers)
+      : topology_(topology), ranks_(ranks), offers_(offers), first_(*offers.first()) {}
 
   Status Run() const {
-    const bool alike = std::all_of(offers_.begin(), offers_.end(), [this](const Request* offer) {
-      return PlainlyAlike(first_, *offer);
-    });
+    const bool alike = AllOf([this](const Request& offer) { return PlainlyAlike(first_, offer); });
     if (!alike) {
       RUEDA_RETURN_IF_ERROR(CompareOperation());
       RUEDA_RETURN_IF_ERROR(CompareArguments());
@@ -59,19 +56,28 @@ class Comparison {
   }
 
  private:
+  template <typename Predicate>
+  bool AllOf(Predicate holds) const {
+    return std::ranges::all_of(offers_.variants(),
+                               [&](const Offers::Variant& one) { return holds(*one.request); });
+  }
+
   // Ok if `text` gives the same for all offers; it must tell apart whatever may not differ.
   template <typename Text>
   Status Alike(const std::string& property, std::string_view advice, Text text) const {
+    const std::string firsts(text(first_));
+    if (AllOf([&](const Request& offer) { return text(offer) == firsts; })) return Status::Ok();
     Disagreement disagreement;
-    for (const Request* offer : offers_) disagreement.values.emplace_back(text(*offer));
-    const std::vector<std::string>& values = disagreement.values;
-    if (std::all_of(values.begin(), values.end(),
-                    [&](auto& value) { return value == values[0]; })) {
-      return Status::Ok();
+    std::vector<int> present;
+    const std::vector<const Request*> offers = offers_.ByNumber(ranks_.size());
+    for (size_t i = 0; i < ranks_.size(); ++i) {
+      if (offers[i] == nullptr) continue;
+      present.push_back(ranks_[i]);
+      disagreement.values.emplace_back(text(*offers[i]));
     }
     disagreement.property = property;
     disagreement.advice = advice;
-    return Describe(topology_, ranks_, disagreement);
+    return Describe(topology_, present, disagreement);
   }
 
   Status CompareOperation() const {
@@ -94,6 +100,10 @@ class Comparison {
           Alike((first_.kind == OpKind::kAddProcessSet ? "ranks of " : "process set in ") + Whole(),
                 kSameArgument, [](const Request& offer) { return ShapeText(offer.parts); }));
     }
+    // Of every operation: the planner orders by it.
+    RUEDA_RETURN_IF_ERROR(Alike("priority of " + Whole(), kSameArgument, [](const Request& offer) {
+      return std::to_string(offer.priority);
+    }));
     if (!Reduces(first_.kind)) return Status::Ok();
     RUEDA_RETURN_IF_ERROR(Alike("op of " + Whole(), kSameArgument,
                                 [](const Request& offer) { return NameOf(offer.op); }));
@@ -108,9 +118,8 @@ class Comparison {
         Alike("number of tensors in " + Whole(), kSameGroup,
               [](const Request& offer) { return std::to_string(offer.tensors.size()); }));
     for (size_t i = 0; i < first_.tensors.size(); ++i) {
-      const bool alike = std::all_of(offers_.begin(), offers_.end(), [&](const Request* offer) {
-        return offer->tensors[i] == first_.tensors[i];
-      });
+      const bool alike =
+          AllOf([&](const Request& offer) { return offer.tensors[i] == first_.tensors[i]; });
       if (!alike) RUEDA_RETURN_IF_ERROR(CompareTensor(i));
     }
     return Status::Ok();
@@ -139,24 +148,25 @@ class Comparison {
 
   const Topology& topology_;
   const std::vector<int>& ranks_;
-  const std::vector<const Request*>& offers_;
+  const Offers& offers_;
   const Request& first_;
 };
 
-std::vector<int64_t> PlacementsOf(const std::vector<const Request*>& offers) {
-  const Request& first = *offers[0];
+// Of `members`, all of whom offered.
+std::vector<int64_t> PlacementsOf(const Offers& offers, size_t members) {
+  const Request& first = *offers.first();
   // The members of a new set place memory for it; the other ranks have none.
   const bool adds = first.kind == OpKind::kAddProcessSet;
   if (first.kind != OpKind::kAllreduce && !adds) return {};
   for (const TensorSpec& tensor : first.tensors) {
     if (tensor.dtype != first.tensors[0].dtype) return {};
   }
-  std::vector<int64_t> placements;
-  placements.reserve(offers.size());
-  for (const Request* offer : offers) {
-    if (offer->placement == kPrivate && !adds) return {};
-    placements.push_back(offer->placement);
+  for (const Offers::Variant& one : offers.variants()) {
+    if (one.request->placement == kPrivate && !adds) return {};
   }
+  std::vector<int64_t> placements;
+  placements.reserve(members);
+  for (const Request* offer : offers.ByNumber(members)) placements.push_back(offer->placement);
   return placements;
 }
 
@@ -171,8 +181,7 @@ Status CheckReducescatter(const Request& first) {
   return Status::Ok();
 }
 
-Status CheckRoot(const std::vector<int>& ranks, const std::vector<SharedRequest>& offers,
-                 const Request& first) {
+Status CheckRoot(const std::vector<int>& ranks, const BitSet& present, const Request& first) {
   if (!HasRoot(first.kind)) return Status::Ok();
   const auto root = std::find(ranks.begin(), ranks.end(), first.root);
   const std::string whole =
@@ -181,45 +190,39 @@ Status CheckRoot(const std::vector<int>& ranks, const std::vector<SharedRequest>
     return {StatusCode::kInvalidArgument, whole + ", but its process set is " + RankList(ranks) +
                                               ". Pass a root rank among them."};
   }
-  if (offers[static_cast<size_t>(root - ranks.begin())] != nullptr) return Status::Ok();
+  if (present.Contains(static_cast<size_t>(root - ranks.begin()))) return Status::Ok();
   return {StatusCode::kInvalidArgument,
           whole + ", which has joined: it is out of data. Pass a root rank that has not."};
 }
 
 }  // namespace
 
-Response Agree(const Topology& topology, const std::vector<int>& ranks,
-               const std::vector<SharedRequest>& offers) {
-  std::vector<int> present;
-  std::vector<const Request*> offered;
+Response Agree(const Topology& topology, const std::vector<int>& ranks, const Offers& offers) {
+  const Request& first = *offers.first();
+  BitSet present;
+  for (const Offers::Variant& one : offers.variants()) present.Unite(one.by);
+  const bool whole = present.count() == ranks.size();
   Response response;
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (offers[i] == nullptr) {
-      response.absent.push_back(ranks[i]);
-      continue;
-    }
-    present.push_back(ranks[i]);
-    offered.push_back(offers[i].get());
-    if (response.request == nullptr) response.request = offers[i];
-  }
-  const Request& first = *offered[0];
   response.process_set = first.process_set;
   response.name = first.name;
-  response.error = Comparison(topology, present, offered).Run();
-  if (response.error.ok()) response.error = CheckRoot(ranks, offers, first);
+  response.error = Comparison(topology, ranks, offers).Run();
+  if (response.error.ok()) response.error = CheckRoot(ranks, present, first);
   if (response.error.ok() && first.kind == OpKind::kReducescatter) {
     response.error = CheckReducescatter(first);
   }
   if (response.error.ok() && IsUneven(first.kind)) {
     response.error = FillFirstDims(ranks, offers, first, &response.first_dims);
   }
-  const bool whole = response.absent.empty();
-  if (response.error.ok() && whole) response.placements = PlacementsOf(offered);
   if (!response.error.ok()) {
     response.first_dims.clear();
-    response.absent.clear();
+  } else if (whole) {
+    response.placements = PlacementsOf(offers, ranks.size());
+  } else {
+    response.request = offers.first();
+    for (size_t i = 0; i < ranks.size(); ++i) {
+      if (!present.Contains(i)) response.absent.push_back(ranks[i]);
+    }
   }
-  if (whole || !response.error.ok()) response.request = nullptr;
   return response;
 }
 

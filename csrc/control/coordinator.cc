@@ -8,9 +8,10 @@
 #include "control/agreement.h"
 #include "control/bit_set.h"
 #include "control/departures.h"
-#include "control/offer_book.h"
 #include "control/process_sets.h"
 #include "control/refusals.h"
+#include "control/rounds.h"
+#include "control/withheld.h"
 #include "control/words.h"
 
 namespace rueda::control {
@@ -29,183 +30,158 @@ class Coordinator::Impl {
         options_(options),
         limits_(options.limits),
         sets_(topology.size),
-        book_(std::min<size_t>(options_.cache_capacity, kMaxSlots)),
+        rounds_(&topology_, &sets_, std::min<size_t>(options_.cache_capacity, kMaxSlots)),
+        book_(rounds_.book()),
+        withheld_(&book_, &sets_, options_.stall_warning, options_.stall_shutdown),
         departures_(topology_) {}
 
   Status AddProcessSet(uint32_t id, const std::vector<int>& ranks) { return sets_.Add(id, ranks); }
 
-  Status Absorb(int from, const Batch& batch, TimePoint now) {
-    if (from < 0 || from >= topology_.size) return Broken(from, "does not exist and sent a batch");
-    if (departures_.HasLeft(from)) return Broken(from, "sent a batch after it had left");
-    for (const uint32_t slot : batch.slots) {
-      RUEDA_RETURN_IF_ERROR(AbsorbSlot(from, slot, now));
+  Status Absorb(const BitSet& ranks, const Batch& batch, TimePoint now) {
+    RUEDA_RETURN_IF_ERROR(
+        ForAll(ranks, [this](size_t rank) { return CheckSender(static_cast<int>(rank)); }));
+    RUEDA_RETURN_IF_ERROR(AbsorbSlots(ranks, batch.slots, now));
+    for (const SharedRequest& request : batch.requests) {
+      RUEDA_RETURN_IF_ERROR(AbsorbRequest(ranks, request, now));
     }
-    for (const Request& request : batch.requests) {
-      RUEDA_RETURN_IF_ERROR(AbsorbRequest(from, request, now));
+    if (batch.leave_reason) {
+      ranks.ForEach([&](size_t rank) { Leave(static_cast<int>(rank), *batch.leave_reason); });
     }
-    if (batch.leave_reason) Leave(from, *batch.leave_reason);
     return Status::Ok();
   }
 
-  std::optional<Frame> Decide(TimePoint now) {
+  Status Absorb(int from, const Batch& batch, TimePoint now) {
+    RUEDA_RETURN_IF_ERROR(CheckSender(from));
+    sender_.Clear();
+    sender_.Insert(static_cast<size_t>(from));
+    return Absorb(sender_, batch, now);
+  }
+
+  bool Decide(TimePoint now, Frame* frame) {
     GiveUpStalled(now);
-    if (!HasAnswers()) return std::nullopt;
-    Frame frame;
-    frame.number = ++frames_;
-    frame.limits = limits_;
-    AnswerCached(frame);
+    if (!HasAnswers()) return false;
+    frame->Clear();
+    frame->number = ++frames_;
+    frame->limits = limits_;
+    rounds_.TakeCached(frame);
     size_t bytes = 0;
-    while (bytes < kMaxResponseBytes && !ready_.empty()) {
-      Entry& entry = *ready_.front();
-      ready_.pop_front();
-      bytes += EncodedBytes(frame.responses.emplace_back(Settle(entry)));
+    while (bytes < kMaxResponseBytes) {
+      Entry* const entry = rounds_.TakeComplete();
+      if (entry == nullptr) break;
+      bytes += EncodedBytes(frame->responses.emplace_back(Settle(*entry)));
     }
     while (bytes < kMaxResponseBytes && !errors_.empty()) {
-      bytes += EncodedBytes(frame.responses.emplace_back(std::move(errors_.front())));
+      bytes += EncodedBytes(frame->responses.emplace_back(std::move(errors_.front())));
       errors_.pop_front();
     }
-    return frame;
+    return true;
   }
 
   void SetLimits(const Limits& limits) { limits_ = limits; }
 
   std::vector<Stall> TakeStalls(TimePoint now) {
     std::vector<Stall> stalls;
-    while (Entry* entry = WarnsOfStalls() ? book_.oldest_unreported() : nullptr) {
-      if (now - entry->since < options_.stall_warning) break;
-      stalls.push_back(StallOf(*entry, MissingFrom(*entry), now));
-      book_.MarkReported(*entry);
+    if (withheld_.warns()) rounds_.UnfoldSince(now - options_.stall_warning / 2);
+    while (withheld_.warns() && withheld_.next_warning() <= now) {
+      Entry& entry = *book_.oldest_unreported();
+      stalls.push_back(StallOf(entry, withheld_.MissingFrom(entry), now));
+      book_.MarkReported(entry);
     }
     return stalls;
   }
 
-  std::vector<Stall> OpenStalls(TimePoint now) const {
-    std::vector<Stall> stalls;
-    for (const Entry* entry : book_.WaitingSince(now - options_.stall_warning / 2)) {
-      stalls.push_back(StallOf(*entry, MissingFrom(*entry), now));
-    }
-    return stalls;
-  }
-
-  StallTally stall_tally() const { return {book_.reported(), resumed_, failed_}; }
-
-  TimePoint next_give_up() const {
-    const Entry* entry = GivesUp() ? book_.oldest() : nullptr;
-    return entry != nullptr ? After(entry->since, options_.stall_shutdown) : kNever;
-  }
-  std::vector<int> missing_at_give_up() const {
-    const Entry* entry = GivesUp() ? book_.oldest() : nullptr;
-    return entry != nullptr ? MissingFrom(*entry) : std::vector<int>();
-  }
-
+  std::vector<Stall> OpenStalls(TimePoint now) const { return withheld_.OpenStalls(now); }
+  StallTally stall_tally() const { return {book_.reported(), rounds_.resumed(), failed_}; }
+  TimePoint next_give_up() const { return withheld_.next_give_up(); }
+  std::vector<int> missing_at_give_up() const { return withheld_.missing_at_give_up(); }
   void Account(int rank, std::string doing) { doing_[rank] = std::move(doing); }
 
   TimePoint NextDeadline() const {
     if (HasAnswers()) return TimePoint{};
-    const Entry* entry = WarnsOfStalls() ? book_.oldest_unreported() : nullptr;
-    return std::min(entry ? After(entry->since, options_.stall_warning) : kNever, next_give_up());
+    return std::min(withheld_.next_warning(), withheld_.next_give_up());
   }
 
   std::vector<int> Dependents() const { return sets_.RanksOfWholeSets(); }
   bool Finished() const { return departures_.AllLeft(); }
 
  private:
-  bool WarnsOfStalls() const { return options_.stall_warning > Duration::zero(); }
-  bool GivesUp() const { return options_.stall_shutdown > Duration::zero(); }
-  bool HasAnswers() const {
-    return ready_slots_.count() > 0 || !ready_.empty() || !errors_.empty();
-  }
+  bool HasAnswers() const { return rounds_.anything_complete() || !errors_.empty(); }
   Status Broken(int rank, const std::string& what) const {
     return ProtocolBroken(topology_, rank, what);
   }
 
-  Status AbsorbSlot(int from, uint32_t slot, TimePoint now) {
-    Entry* entry = book_.BySlot(slot);
-    const int member = entry ? entry->set->MemberOf(from) : -1;
-    if (member < 0) {
-      return Broken(from, "offered slot " + std::to_string(slot) + ", which it was never given");
-    }
-    if (entry->set->first_departed() >= 0) {
-      RefuseWithout(entry->set->first_departed(), from, entry->key, entry->kind());
-      return Status::Ok();
-    }
-    return Take(*entry, from, static_cast<size_t>(member), nullptr, now);
+  Status CheckSender(int rank) const {
+    if (rank < 0 || rank >= topology_.size) return Broken(rank, "does not exist and sent a batch");
+    return departures_.HasLeft(rank) ? Broken(rank, "sent a batch after it had left")
+                                     : Status::Ok();
   }
 
-  Status AbsorbRequest(int from, const Request& request, TimePoint now) {
-    const OfferKeyView key{request.process_set, request.name};
-    ProcessSet* set = sets_.Find(request.process_set);
-    const int member = set ? set->MemberOf(from) : -1;
-    if (member < 0) {
-      AnswerOne(from, key, NotInSet(from, request, set));
+  Status AbsorbSlots(const BitSet& ranks, const BitSet& slots, TimePoint now) {
+    const Result<const BitSet*> others = rounds_.Count(ranks, slots, now);
+    if (!others.ok()) return others.status();
+    return ForAll(**others, [&](size_t slot) {
+      Entry& entry = *book_.BySlot(static_cast<uint32_t>(slot));
+      const int departed = entry.set->first_departed();
+      if (departed < 0) return Take(entry, ranks, nullptr, now);
+      ranks.ForEach([&](size_t rank) {
+        AnswerOne(static_cast<int>(rank), entry.key,
+                  departures_.Refuse(departed, false, entry.kind(), entry.key.name));
+      });
       return Status::Ok();
-    }
-    if (set->first_departed() >= 0) {
-      RefuseWithout(set->first_departed(), from, key, request.kind);
-      return Status::Ok();
-    }
-    if (request.kind == OpKind::kJoin) {
-      if (const int joined = sets_.FirstJoinedElsewhere(*set); joined >= 0) {
-        AnswerOne(from, key, WaitsForJoined(joined, request.process_set));
-        return Status::Ok();
-      }
-    }
-    Entry* entry = book_.ByName(key);
-    if (entry == nullptr) entry = &book_.Open(key, *set);
-    return Take(*entry, from, static_cast<size_t>(member), &request, now);
+    });
   }
 
-  // Counts one offer in; `full` is null for a bit.
-  Status Take(Entry& entry, int from, size_t member, const Request* full, TimePoint now) {
-    if (!entry.offered.Insert(member)) {
-      return Broken(from, "offered " + Quote(entry.key.name) + " twice before it was answered");
+  Status AbsorbRequest(const BitSet& ranks, const SharedRequest& request, TimePoint now) {
+    const OfferKeyView key{request->process_set, request->name};
+    ProcessSet* const set = sets_.Find(request->process_set);
+    if (set != nullptr && RefusesNobody(*set, ranks, *request)) {
+      Entry* const known = book_.ByName(key);
+      Entry& entry = known != nullptr ? *known : book_.Open(key, *set);
+      rounds_.Unfold(entry);
+      return Take(entry, ranks, request, now);
     }
-    if (full != nullptr) entry.PutFull(member, *full);
-    entry.last_offerer = from;
-    entry.latest = now;
-    if (entry.offered.count() == 1) {
-      book_.Wait(entry, now);
-    } else if (entry.waits_in == nullptr) {
-      return Status::Ok();  // complete without this rank, which had joined; now it takes part
+    return ForAll(ranks, [&](size_t rank) {
+      const Status refused = Refuses(static_cast<int>(rank), *request, set);
+      if (refused.ok()) return AbsorbRequest({static_cast<uint32_t>(rank)}, request, now);
+      AnswerOne(static_cast<int>(rank), key, refused);
+      return Status::Ok();
+    });
+  }
+
+  bool RefusesNobody(const ProcessSet& set, const BitSet& ranks, const Request& request) const {
+    return set.Has(ranks) && set.first_departed() < 0 &&
+           (request.kind != OpKind::kJoin || sets_.FirstJoinedElsewhere(set) < 0);
+  }
+  // Why this rank's offer in full is answered at once; ok if it is not.
+  Status Refuses(int rank, const Request& request, const ProcessSet* set) const {
+    if (set == nullptr || set->MemberOf(rank) < 0) return NotInSet(rank, request, set);
+    if (const int departed = set->first_departed(); departed >= 0) {
+      return departures_.Refuse(departed, false, request.kind, request.name);
     }
-    if (entry.kind() == OpKind::kJoin) Join(entry, from);
-    if (IsComplete(entry)) MakeReady(entry);
+    const int joined = sets_.FirstJoinedElsewhere(*set);
+    const bool joins_in_vain = request.kind == OpKind::kJoin && joined >= 0;
+    return joins_in_vain ? WaitsForJoined(joined, request.process_set) : Status::Ok();
+  }
+
+  // Counts offers of members in, in a round that is not folded; `full` is null for bits.
+  Status Take(Entry& entry, const BitSet& ranks, const SharedRequest& full, TimePoint now) {
+    RUEDA_RETURN_IF_ERROR(rounds_.Count(entry, ranks, full, now));
+    if (entry.kind() == OpKind::kJoin) {
+      ranks.ForEach([&](size_t rank) { Join(entry, static_cast<int>(rank)); });
+    }
+    rounds_.MakeReadyIfComplete(entry);
     return Status::Ok();
-  }
-
-  bool IsComplete(const Entry& entry) const {
-    if (entry.offered.count() == entry.set->size()) return true;
-    return sets_.anybody_joined(*entry.set) && entry.kind() != OpKind::kJoin &&
-           MissingFrom(entry).empty();
-  }
-
-  // Ranks that are waited for: neither have they offered it nor joined.
-  std::vector<int> MissingFrom(const Entry& entry) const {
-    std::vector<int> missing = entry.MissingRanks();
-    if (entry.kind() == OpKind::kJoin) return missing;
-    std::erase_if(missing, [&](int rank) { return sets_.IsAbsent(*entry.set, rank); });
-    return missing;
-  }
-
-  void MakeReady(Entry& entry) {
-    if (book_.IsReported(entry)) ++resumed_;
-    book_.StopWaiting(entry);
-    const bool cached = entry.full.empty() && entry.offered.count() == entry.set->size();
-    if (cached) {
-      ready_slots_.Insert(entry.slot);
-    } else {
-      ready_.push_back(&entry);
-    }
   }
 
   // From now on nobody waits for `rank`, whatever it has not offered yet.
   void Join(const Entry& join, int rank) {
+    rounds_.UnfoldSetsOf(rank);
     join.set->Join(rank);
     for (Entry* entry : book_.Waiting()) {
       if (entry->set->MemberOf(rank) < 0 || entry == &join) continue;
-      if (IsComplete(*entry)) {
-        MakeReady(*entry);
-      } else if (entry->kind() == OpKind::kJoin && sets_.FirstJoinedElsewhere(*entry->set) >= 0) {
+      rounds_.MakeReadyIfComplete(*entry);
+      if (entry->waits_in != nullptr && entry->kind() == OpKind::kJoin &&
+          sets_.FirstJoinedElsewhere(*entry->set) >= 0) {
         AnswerOfferers(*entry, WaitsForJoined(rank, entry->key.process_set));
       }
     }
@@ -214,6 +190,7 @@ class Coordinator::Impl {
   // Complete rounds still run, and the rank reads its acknowledgement after them. Its other offers
   // are withdrawn: it will not be there, and the others are told so at once.
   void Leave(int rank, const std::string& reason) {
+    rounds_.UnfoldSetsOf(rank);
     departures_.Leave(rank, reason);
     sets_.Leave(rank);
     for (Entry* entry : book_.Waiting()) {
@@ -226,14 +203,11 @@ class Coordinator::Impl {
     errors_.push_back(departures_.Acknowledge(rank));
   }
 
-  void RefuseWithout(int departed, int from, OfferKeyView key, OpKind kind) {
-    AnswerOne(from, key, departures_.Refuse(departed, false, kind, key.name));
-  }
-
   void GiveUpStalled(TimePoint now) {
+    if (next_give_up() <= now) rounds_.UnfoldSince(now - options_.stall_shutdown);
     while (next_give_up() <= now) {
       Entry& entry = *book_.oldest();
-      const auto missing = MissingFrom(entry);
+      const auto missing = withheld_.MissingFrom(entry);
       AnswerOfferers(entry, Stalled(topology_, entry, missing, now - entry.since, doing_));
     }
   }
@@ -253,34 +227,22 @@ class Coordinator::Impl {
       const int rank = entry.set->ranks()[member];
       if (rank != but_rank) AnswerOne(rank, entry.key, error);
     });
-    if (entry.kind() == OpKind::kJoin) entry.set->EndJoin();
     if (book_.IsReported(entry)) ++failed_;
-    book_.Close(entry);
+    ProcessSet* const set = entry.kind() == OpKind::kJoin ? entry.set : nullptr;
+    rounds_.Close(entry);
+    if (set != nullptr) EndJoin(*set);
   }
 
-  void AnswerCached(Frame& frame) {
-    frame.responses.reserve(ready_slots_.count() + ready_.size());
-    ready_slots_.ForEach([&](size_t slot) {
-      Response& response = frame.responses.emplace_back();
-      response.slot = static_cast<uint32_t>(slot);
-      response.cached = true;
-      NoteLast(*book_.BySlot(response.slot), response);
-      book_.Close(*book_.BySlot(response.slot));
-    });
-    ready_slots_.Clear();
-  }
-
-  static void NoteLast(const Entry& entry, Response& response) {
-    response.last_offerer = entry.last_offerer;
-    response.spread = entry.latest - entry.since;
+  void EndJoin(ProcessSet& set) {
+    set.EndJoin();
+    rounds_.FoldAgain();
   }
 
   // Answers a complete round that is more than bits, and gives, keeps or drops the slot.
   Response Settle(Entry& entry) {
-    std::vector<SharedRequest> offers = entry.Offers();
+    Offers offers = entry.TakeOffers();
     const bool whole = entry.offered.count() == entry.set->size();
-    const SharedRequest first =
-        *std::find_if(offers.begin(), offers.end(), [](auto& offer) { return offer != nullptr; });
+    const SharedRequest first = offers.first();
     Response response = Agree(topology_, entry.set->ranks(), offers);
     if (EncodedBytes(response) > kMaxResponseBytes) {
       response = {};
@@ -289,20 +251,19 @@ class Coordinator::Impl {
       response.error = TooLong(*first);
     }
     if (response.error.ok()) Govern(entry, *first, response);
-    NoteLast(entry, response);
+    response.arrival = entry.arrival();
     // A rank that has joined hears nothing of slots.
     if (whole) SettleSlot(entry, std::move(offers), response);
-    book_.Close(entry);
+    rounds_.Close(entry);
     return response;
   }
 
-  void SettleSlot(Entry& entry, std::vector<SharedRequest> offers, Response& response) {
+  void SettleSlot(Entry& entry, Offers offers, Response& response) {
     const bool lasts =
         response.error.ok() &&
-        std::none_of(offers.begin(), offers.end(), [](auto& offer) { return offer->transient; });
+        std::ranges::none_of(offers.variants(), [](auto& one) { return one.request->transient; });
     if (!lasts) return book_.DropSlot(entry);
     book_.AssignSlot(entry);
-    ready_slots_.Grow(entry.slot == kNoSlot ? 0 : entry.slot + size_t{1});
     entry.agreed = std::move(offers);
     response.slot = entry.slot;
   }
@@ -312,7 +273,7 @@ class Coordinator::Impl {
     switch (request.kind) {
       case OpKind::kJoin:
         response.number = entry.last_offerer;
-        return entry.set->EndJoin();
+        return EndJoin(*entry.set);
       case OpKind::kAddProcessSet:
       case OpKind::kRemoveProcessSet:
         response.error = ChangeSets(request, response);
@@ -341,6 +302,7 @@ class Coordinator::Impl {
     const auto id = static_cast<uint32_t>(request.parts.empty() ? 0 : request.parts.front());
     if (const ProcessSet* set = sets_.Find(id); set != nullptr && id != 0) {
       const std::vector<Entry*> entries = book_.Of(*set);
+      for (Entry* entry : entries) rounds_.Unfold(*entry);
       for (const Entry* entry : entries) {
         // Ranks offer nothing to a set after its removal, so this is none that completes.
         if (entry->offered.count() > 0 && entry->waits_in == nullptr) return SetInUse(request);
@@ -350,7 +312,7 @@ class Coordinator::Impl {
         AnswerOfferers(*entry, SetRemoved(*entry, id));
         if (!has_slot) continue;  // it is gone
         book_.DropSlot(*entry);
-        book_.Close(*entry);
+        rounds_.Close(*entry);
       }
     }
     return sets_.Remove(id);
@@ -360,17 +322,15 @@ class Coordinator::Impl {
   const CoordinatorOptions options_;
   Limits limits_;
   ProcessSets sets_;
-  OfferBook book_;
+  Rounds rounds_;
+  OfferBook& book_;  // of the rounds
+  const Withheld withheld_;
   Departures departures_;
   uint64_t frames_ = 0;
-  uint64_t resumed_ = 0;  // see StallTally
-  uint64_t failed_ = 0;
+  uint64_t failed_ = 0;               // see StallTally
   std::map<int, std::string> doing_;  // by rank: what Account was told last
-
-  // Not yet answered. Bounded by what ranks have in flight, as each waits for its answers.
-  BitSet ready_slots_;        // complete rounds of bits alone
-  std::deque<Entry*> ready_;  // complete rounds with offers in full, in the order of completion
-  std::deque<Response> errors_;
+  std::deque<Response> errors_;       // not yet answered
+  BitSet sender_;                     // kept for its memory
 };
 
 Coordinator::Coordinator(const Topology& topology, CoordinatorOptions options)
@@ -383,7 +343,15 @@ Status Coordinator::AddProcessSet(uint32_t id, const std::vector<int>& ranks) {
 Status Coordinator::Absorb(int from, const Batch& batch, TimePoint now) {
   return impl_->Absorb(from, batch, now);
 }
-std::optional<Frame> Coordinator::Decide(TimePoint now) { return impl_->Decide(now); }
+Status Coordinator::Absorb(const BitSet& ranks, const Batch& batch, TimePoint now) {
+  return impl_->Absorb(ranks, batch, now);
+}
+bool Coordinator::Decide(TimePoint now, Frame* frame) { return impl_->Decide(now, frame); }
+std::optional<Frame> Coordinator::Decide(TimePoint now) {
+  Frame frame;
+  if (!Decide(now, &frame)) return std::nullopt;
+  return frame;
+}
 void Coordinator::SetLimits(const Limits& limits) { impl_->SetLimits(limits); }
 std::vector<Stall> Coordinator::TakeStalls(TimePoint now) { return impl_->TakeStalls(now); }
 std::vector<Stall> Coordinator::OpenStalls(TimePoint now) const { return impl_->OpenStalls(now); }

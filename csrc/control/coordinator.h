@@ -47,11 +47,15 @@ class Coordinator {
   // Takes one rank's batch in. `now` never goes back. kCorrupt if it breaks the protocol (unknown
   // slot, the same name offered twice, an offer after leaving): the epoch cannot go on.
   Status Absorb(int from, const Batch& batch, TimePoint now);
+  // The same batch from each of `ranks`.
+  Status Absorb(const BitSet& ranks, const Batch& batch, TimePoint now);
 
   // The next frame, if anything is ready or wrong. Cached responses come first, by slot; then full
   // ones in the order in which they became ready; then errors for single ranks. What would make the
   // frame too long waits for the next call: ask until there is none.
   std::optional<Frame> Decide(TimePoint now);
+  // The same into `*frame`, whose memory it uses; false if there is none.
+  bool Decide(TimePoint now, Frame* frame);
 
   // What frames carry from the next one on. Bits that ranks offered before stay good: a frame's own
   // limits make its buckets.

@@ -1,6 +1,7 @@
 // Encode and DecodeFrame: a frame as bytes. Format: docs/wire-format.md, "Control messages".
 #include <algorithm>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 #include "control/message_header.h"
@@ -13,7 +14,7 @@
 namespace rueda::control {
 namespace {
 
-enum Item : uint8_t { kAgreedItem = 0, kErrorItem = 1, kCachedItem = 2 };
+enum Item : uint8_t { kAgreedItem = 0, kErrorItem = 1 };
 
 // A switch, so that the compiler asks for a line here when a code is added.
 bool IsError(StatusCode code) {
@@ -101,73 +102,14 @@ Response ReadError(Reader& reader) {
   return response;
 }
 
-// Reads one frame's items. A slot is answered at most once a frame, which bounds what a few bytes
-// of bits can make of themselves.
-class FrameReader {
- public:
-  FrameReader(Reader& reader, std::vector<Response>& responses)
-      : reader_(reader), responses_(responses) {}
-
-  void ReadItem() {
-    const uint8_t item = reader_.U8();
-    if (item == kCachedItem) return ReadCached();
-    last_cached_ = kNoSlot;
-    if (item == kAgreedItem) {
-      responses_.push_back(ReadAgreed(reader_));
-    } else {
-      reader_.Require(item == kErrorItem, "an item has an unknown kind");
-      responses_.push_back(ReadError(reader_));
-    }
-  }
-
- private:
-  void ReadCached() {
-    const std::vector<uint32_t> slots = ReadSlots(reader_);
-    reader_.Require(!slots.empty(), "a run of slots is empty");
-    if (!reader_.ok()) return;
-    reader_.Require(last_cached_ == kNoSlot || last_cached_ >= slots.front(), "a run is torn");
-    cached_ += slots.size();
-    reader_.Require(cached_ <= kMaxSlots, "it answers a slot twice");
-    if (!reader_.ok()) return;
-    last_cached_ = slots.back();
-    responses_.reserve(responses_.size() + slots.size());
-    for (const uint32_t slot : slots) {
-      Response& response = responses_.emplace_back();
-      response.slot = slot;
-      response.cached = true;
-    }
-  }
-
-  Reader& reader_;
-  std::vector<Response>& responses_;
-  size_t cached_ = 0;
-  uint32_t last_cached_ = kNoSlot;  // of the item just before, if it was a run
-};
-
-// The run of cached responses from `first` on whose slots ascend.
-std::vector<uint32_t> RunFrom(const std::vector<Response>& responses, size_t first) {
-  std::vector<uint32_t> slots;
-  for (size_t i = first; i < responses.size() && responses[i].cached; ++i) {
-    if (!slots.empty() && slots.back() >= responses[i].slot) break;
-    slots.push_back(responses[i].slot);
-  }
-  return slots;
+Response ReadItem(Reader& reader) {
+  const uint8_t item = reader.U8();
+  if (item == kAgreedItem) return ReadAgreed(reader);
+  reader.Require(item == kErrorItem, "an item has an unknown kind");
+  return ReadError(reader);
 }
 
-void WriteItems(Writer& writer, const std::vector<Response>& responses) {
-  for (size_t i = 0; i < responses.size();) {
-    const Response& response = responses[i];
-    if (response.cached) {
-      const std::vector<uint32_t> slots = RunFrom(responses, i);
-      writer.U8(kCachedItem);
-      WriteSlots(writer, slots);
-      i += slots.size();
-      continue;
-    }
-    response.error.ok() ? WriteAgreed(writer, response) : WriteError(writer, response);
-    ++i;
-  }
-}
+constexpr size_t kLeastItemBytes = 1 + 4 + 4;
 
 }  // namespace
 
@@ -186,34 +128,60 @@ size_t EncodedBytes(const Response& response) {
   return bytes;
 }
 
-std::vector<uint8_t> Encode(const Frame& frame) {
-  Writer writer;
+bool Frame::operator==(const Frame& other) const {
+  const auto values = [](const Frame& f) {
+    return std::tie(f.number, f.limits, f.cached, f.responses);
+  };
+  return values(*this) == values(other);
+}
+
+void Frame::Clear() {
+  cached.Clear();
+  arrivals.clear();
+  responses.clear();
+}
+
+void Encode(const Frame& frame, std::vector<uint8_t>* bytes) {
+  Writer writer(std::move(*bytes));
   WriteHeader(writer, MessageKind::kFrame);
   writer.U64(frame.number);
   writer.I64(frame.limits.bucket_bytes);
   writer.I64(frame.limits.run_timeout.count());
   writer.I64(frame.limits.linger.count());
+  WriteSlots(writer, frame.cached);
   writer.U32(static_cast<uint32_t>(frame.responses.size()));
-  WriteItems(writer, frame.responses);
-  return writer.Take();
+  for (const Response& response : frame.responses) {
+    response.error.ok() ? WriteAgreed(writer, response) : WriteError(writer, response);
+  }
+  *bytes = writer.Take();
+}
+
+Status DecodeFrame(std::span<const uint8_t> bytes, Frame* frame) {
+  frame->Clear();
+  Reader reader(bytes.data(), bytes.size());
+  ReadHeader(reader, MessageKind::kFrame);
+  frame->number = reader.U64();
+  frame->limits.bucket_bytes = reader.I64();
+  frame->limits.run_timeout = Duration(reader.I64());
+  frame->limits.linger = Duration(reader.I64());
+  const Duration shortest = std::min(frame->limits.run_timeout, frame->limits.linger);
+  reader.Require(frame->limits.bucket_bytes >= 0 && shortest >= Duration::zero(),
+                 "a limit is negative");
+  ReadSlots(reader, &frame->cached);
+  const uint32_t count = reader.Count(kMaxMessageBytes, kLeastItemBytes);
+  for (uint32_t i = 0; i < count && reader.ok(); ++i) frame->responses.push_back(ReadItem(reader));
+  return reader.Finish("a frame of responses");
+}
+
+std::vector<uint8_t> Encode(const Frame& frame) {
+  std::vector<uint8_t> bytes;
+  Encode(frame, &bytes);
+  return bytes;
 }
 
 Result<Frame> DecodeFrame(const uint8_t* data, size_t bytes) {
-  Reader reader(data, bytes);
-  ReadHeader(reader, MessageKind::kFrame);
   Frame frame;
-  frame.number = reader.U64();
-  frame.limits.bucket_bytes = reader.I64();
-  frame.limits.run_timeout = Duration(reader.I64());
-  frame.limits.linger = Duration(reader.I64());
-  const Duration shortest = std::min(frame.limits.run_timeout, frame.limits.linger);
-  reader.Require(frame.limits.bucket_bytes >= 0 && shortest >= Duration::zero(),
-                 "a limit is negative");
-  const uint32_t count = reader.U32();
-  FrameReader items(reader, frame.responses);
-  while (reader.ok() && frame.responses.size() < count) items.ReadItem();
-  reader.Require(frame.responses.size() == count, "a run is longer than the frame");
-  RUEDA_RETURN_IF_ERROR(reader.Finish("a frame of responses"));
+  RUEDA_RETURN_IF_ERROR(DecodeFrame({data, bytes}, &frame));
   return frame;
 }
 

@@ -8,8 +8,8 @@
 
 namespace rueda::control {
 
-enum class MessageKind : uint8_t { kBatch = 1, kFrame = 2 };
-inline constexpr uint8_t kFormatVersion = 3;
+enum class MessageKind : uint8_t { kBatch = 1, kFrame = 2, kShares = 3 };
+inline constexpr uint8_t kFormatVersion = 5;
 
 inline void WriteHeader(Writer& writer, MessageKind kind) {
   writer.U8(static_cast<uint8_t>(kind));

@@ -10,36 +10,47 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "control/bit_set.h"
 #include "control/request.h"
 #include "core/clock.h"
 #include "core/status.h"
 
 namespace rueda::control {
 
+class RequestMemo;
+
 inline constexpr uint32_t kNoSlot = UINT32_MAX;
 
 // What one rank tells the coordinator at once. Each name appears at most once between two frames
 // that answer it, so slots need no generations.
 struct Batch {
-  // Offers of requests agreed before, unchanged. A set: sent, and decoded, in ascending order.
-  std::vector<uint32_t> slots;
+  // Offers of requests agreed before, unchanged.
+  BitSet slots;
   // Offers in full: new, changed, or transient.
-  std::vector<Request> requests;
+  std::vector<SharedRequest> requests;
   // Set on a rank's last batch: it shuts down; the text says why ("" for an ordinary shutdown).
   std::optional<std::string> leave_reason;
 
   bool empty() const { return slots.empty() && requests.empty() && !leave_reason; }
-  bool operator==(const Batch&) const = default;
+  // Keeps its memory.
+  void Clear();
+  // Requests by their values.
+  bool operator==(const Batch& other) const;
+};
+
+// How the offers of one round came in, on rank 0; never on the wire.
+struct Arrival {
+  int last_offerer = -1;  // a rank, -1: not known
+  Duration spread{};      // from the first offer to the last
 };
 
 // What all ranks agreed about one request, or why they cannot.
 struct Response {
   uint32_t slot = kNoSlot;  // the request's slot from now on; kNoSlot: transient, or error
-  // True: `slot` stands for itself and everything agreed before holds; the fields below are empty.
-  bool cached = false;
   // Names are unique within a process set, so this tells two sets' requests of one name apart.
   uint32_t process_set = 0;
   std::string name;
@@ -55,10 +66,7 @@ struct Response {
   // offered, for those who do not know it. Such a response has no slot and changes none.
   std::vector<int> absent;
   std::shared_ptr<const Request> request;
-  // Where it was made, on rank 0, and never on the wire: who offered last, and how long after the
-  // first.
-  int last_offerer = -1;
-  Duration spread{};
+  Arrival arrival;  // where it was made
 
   // Whether `rank` (a member of the process set) has to act on it at all.
   bool AddressedTo(int rank) const { return only_rank < 0 || only_rank == rank; }
@@ -79,14 +87,21 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
-// One numbered answer of the coordinator, the same bytes to all ranks. Ranks run its responses in
-// this order (I1).
+// One numbered answer of the coordinator, the same bytes to all ranks. Ranks run the cached slots
+// in ascending order, then the responses in theirs (I1).
 struct Frame {
   uint64_t number = 0;
   Limits limits;
+  // Every member offered the slot: what was agreed for it before holds.
+  BitSet cached;
+  std::vector<Arrival> arrivals;  // of `cached`, in ascending order, where the frame was made
   std::vector<Response> responses;
 
-  bool operator==(const Frame&) const = default;
+  bool empty() const { return cached.empty() && responses.empty(); }
+  // What is on the wire.
+  bool operator==(const Frame& other) const;
+  // Keeps its memory.
+  void Clear();
 };
 
 // Bounds that decoding enforces before it allocates.
@@ -110,9 +125,17 @@ size_t EncodedBytes(const Request& request);
 // What a full or error response adds to an encoded frame.
 size_t EncodedBytes(const Response& response);
 
+// Into the memory of `*bytes`, and of what decoding fills: messages of slots alone allocate nothing
+// once that memory has been big enough.
+void Encode(const Batch& batch, std::vector<uint8_t>* bytes);
+void Encode(const Frame& frame, std::vector<uint8_t>* bytes);
+// kCorrupt for anything that Encode does not produce from valid values; never reads past `bytes`.
+// With a memo, batches that say the same share their requests.
+Status DecodeBatch(std::span<const uint8_t> bytes, Batch* batch, RequestMemo* memo = nullptr);
+Status DecodeFrame(std::span<const uint8_t> bytes, Frame* frame);
+
 std::vector<uint8_t> Encode(const Batch& batch);
 std::vector<uint8_t> Encode(const Frame& frame);
-// kCorrupt for anything that Encode does not produce from valid values; never reads past `bytes`.
 Result<Batch> DecodeBatch(const uint8_t* data, size_t bytes);
 Result<Frame> DecodeFrame(const uint8_t* data, size_t bytes);
 

@@ -1,40 +1,35 @@
 #include "control/offer_book.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 namespace rueda::control {
 
-Entry::Entry(OfferKeyView name, ProcessSet& members) : key(name), set(&members) {
-  offered.Grow(members.size());
-}
+Entry::Entry(OfferKeyView name, ProcessSet& members) : key(name), set(&members) {}
 
-void Entry::PutFull(size_t member, const Request& request) {
-  full.resize(set->size());
-  const bool shares = first_full != nullptr && *first_full == request;
-  full[member] = shares ? first_full : std::make_shared<const Request>(request);
-  if (first_full == nullptr) first_full = full[member];
-}
-
-std::vector<SharedRequest> Entry::Offers() const {
-  std::vector<SharedRequest> offers = full;
-  offers.resize(set->size());
-  for (size_t i = 0; i < offers.size(); ++i) {
-    if (offers[i] == nullptr && offered.Contains(i)) offers[i] = agreed[i];
-  }
+Offers Entry::TakeOffers() {
+  Offers offers = std::exchange(full, {});
+  BitSet as_bits = offered;
+  for (const Offers::Variant& variant : offers.variants()) as_bits.Subtract(variant.by);
+  offers.AddFrom(agreed, as_bits);
+  offers.Sort();
   return offers;
 }
 
-std::vector<int> Entry::MissingRanks() const {
-  std::vector<int> missing;
-  for (size_t i = 0; i < set->size(); ++i) {
-    if (!offered.Contains(i)) missing.push_back(set->ranks()[i]);
-  }
-  return missing;
+void WaitingList::PushBack(Entry& entry) { InsertBehind(back_, entry); }
+
+void WaitingList::Insert(Entry& entry) {
+  Entry* before = back_;
+  while (before != nullptr && before->since > entry.since) before = before->previous;
+  InsertBehind(before, entry);
 }
 
-void WaitingList::PushBack(Entry& entry) {
-  entry.previous = back_;
-  entry.next = nullptr;
-  (back_ ? back_->next : front_) = &entry;
-  back_ = &entry;
+void WaitingList::InsertBehind(Entry* before, Entry& entry) {
+  entry.previous = before;
+  entry.next = before ? before->next : front_;
+  (before ? before->next : front_) = &entry;
+  (entry.next ? entry.next->previous : back_) = &entry;
   ++size_;
 }
 
@@ -75,9 +70,11 @@ void OfferBook::DropSlot(Entry& entry) {
   // The number may be given away at once: every member has offered, so none can name it again
   // before it has read the frame that drops it.
   slots_[entry.slot] = nullptr;
+  folded_.Close(entry.slot);
+  folded_for_all_.Remove(entry.slot);
   free_slots_.push_back(entry.slot);
   entry.slot = kNoSlot;
-  entry.agreed.clear();
+  entry.agreed.Clear();
 }
 
 void OfferBook::Close(Entry& entry) {
@@ -87,14 +84,35 @@ void OfferBook::Close(Entry& entry) {
     return;
   }
   entry.offered.Clear();
-  entry.full.clear();
-  entry.first_full.reset();
+  entry.full.Clear();
 }
 
-void OfferBook::Wait(Entry& entry, TimePoint now) {
-  entry.since = now;
+void OfferBook::Fold(Entry& entry) {
+  if (folded_.IsOpen(entry.slot)) return;
+  folded_.Open(entry.slot, entry.set->size());
+  if (entry.key.process_set == 0) folded_for_all_.Insert(entry.slot);
+}
+
+bool OfferBook::Unfold(Entry& entry) {
+  if (entry.slot == kNoSlot || !folded_.IsOpen(entry.slot)) return false;
+  const TimePoint since = folded_.since(entry.slot);
+  const Arrival arrival = folded_.ArrivalOf(entry.slot);
+  const BitSet ranks = folded_.Close(entry.slot);
+  folded_for_all_.Remove(entry.slot);
+  if (ranks.empty()) return false;
+  ranks.ForEach([&](size_t rank) {
+    entry.offered.Insert(static_cast<size_t>(entry.set->MemberOf(static_cast<int>(rank))));
+  });
+  entry.last_offerer = arrival.last_offerer;
+  entry.latest = since + arrival.spread;
+  Wait(entry, since);
+  return true;
+}
+
+void OfferBook::Wait(Entry& entry, TimePoint since) {
+  entry.since = since;
   entry.waits_in = entry.kind() == OpKind::kJoin ? &joins_ : &unreported_;
-  entry.waits_in->PushBack(entry);
+  entry.waits_in->Insert(entry);
 }
 
 void OfferBook::StopWaiting(Entry& entry) {
@@ -123,6 +141,13 @@ std::vector<Entry*> OfferBook::WaitingSince(TimePoint since) const {
   for (Entry* entry = unreported_.front(); entry && entry->since <= since; entry = entry->next) {
     all.push_back(entry);
   }
+  return all;
+}
+
+std::vector<Entry*> OfferBook::WithSlots() const {
+  std::vector<Entry*> all;
+  std::copy_if(slots_.begin(), slots_.end(), std::back_inserter(all),
+               [](const Entry* entry) { return entry != nullptr; });
   return all;
 }
 

@@ -1,7 +1,9 @@
 // OfferBook: the coordinator's memory of names, the offers of their current round, and slots.
 //
-// Bookkeeping without policy: it decides nothing and writes no text. One thread at a time. In the
-// steady state (slots offered as bits) nothing is allocated.
+// A name's round is *folded* while all that was offered are bits that SlotRounds counts, and
+// *unfolded* when the entry itself says who offered what. Folded rounds allocate nothing.
+//
+// Bookkeeping without policy: it decides nothing and writes no text. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +14,9 @@
 #include "control/bit_set.h"
 #include "control/messages.h"
 #include "control/offer_key.h"
+#include "control/offers.h"
 #include "control/process_sets.h"
+#include "control/slot_rounds.h"
 #include "core/clock.h"
 
 namespace rueda::control {
@@ -25,12 +29,11 @@ struct Entry {
   ProcessSet* set;
   uint32_t slot = kNoSlot;
   // What each member offered when the slot was agreed: what its bit stands for. Empty: no slot.
-  std::vector<SharedRequest> agreed;
+  Offers agreed;
 
-  // This round, by member.
+  // This round, unless it is folded; by member.
   BitSet offered;
-  std::vector<SharedRequest> full;  // offers in full; null: a bit or nothing; empty: none was
-  SharedRequest first_full;
+  Offers full;
   TimePoint since{};      // the first offer
   TimePoint latest{};     // the last offer so far
   int last_offerer = -1;  // a rank; of that offer
@@ -42,12 +45,12 @@ struct Entry {
 
   Entry(OfferKeyView name, ProcessSet& members);
   // As this round's first offer has it, for texts. There must be an offer or a slot.
-  OpKind kind() const { return first_full ? first_full->kind : agreed[0]->kind; }
-  // Notes an offer in full. Requests that equal the first one share its memory.
-  void PutFull(size_t member, const Request& request);
-  // The members' offers, bits replaced by what they stand for; null where there is none.
-  std::vector<SharedRequest> Offers() const;
-  std::vector<int> MissingRanks() const;
+  const Request& request() const { return *(full.empty() ? agreed : full).first(); }
+  OpKind kind() const { return request().kind; }
+  // The members' offers, bits replaced by what they stand for, sorted. The entry has none
+  // afterwards.
+  Offers TakeOffers();
+  Arrival arrival() const { return {last_offerer, latest - since}; }
 };
 
 // Entries whose round is incomplete, oldest first, linked through themselves.
@@ -56,9 +59,13 @@ class WaitingList {
   Entry* front() const { return front_; }
   size_t size() const { return size_; }
   void PushBack(Entry& entry);
+  // Behind all that have waited as long or longer.
+  void Insert(Entry& entry);
   void Remove(Entry& entry);
 
  private:
+  void InsertBehind(Entry* before, Entry& entry);
+
   Entry* front_ = nullptr;
   Entry* back_ = nullptr;
   size_t size_ = 0;
@@ -66,7 +73,7 @@ class WaitingList {
 
 class OfferBook {
  public:
-  explicit OfferBook(size_t slot_capacity) : slot_capacity_(slot_capacity) {}
+  OfferBook(int ranks, size_t slot_capacity) : slot_capacity_(slot_capacity), folded_(ranks) {}
 
   // Null if there is none.
   Entry* BySlot(uint32_t slot) const { return slot < slots_.size() ? slots_[slot] : nullptr; }
@@ -76,14 +83,26 @@ class OfferBook {
   // Gives the entry a slot unless it has one or all are taken.
   void AssignSlot(Entry& entry);
   void DropSlot(Entry& entry);
-  // Ends the round. An entry without a slot is forgotten and destroyed.
+  // Ends the round, which is not folded. An entry without a slot is forgotten and destroyed.
   void Close(Entry& entry);
 
+  // The rounds that are counted as bits. Offers to them, and their ends, are the caller's.
+  SlotRounds& folded() { return folded_; }
+  const SlotRounds& folded() const { return folded_; }
+  // Of these, the slots of the set of all ranks.
+  const BitSet& folded_for_all() const { return folded_for_all_; }
+  // Between two rounds of an entry with a slot; nothing happens if it is folded already.
+  void Fold(Entry& entry);
+  // True if the round is under way; then it is among those that wait.
+  bool Unfold(Entry& entry);
+
   // A join may wait for as long as others have data: it is never among the oldest.
-  void Wait(Entry& entry, TimePoint now);
+  void Wait(Entry& entry, TimePoint since);
   void StopWaiting(Entry& entry);
   // Every entry of a set, with or without a slot.
   std::vector<Entry*> Of(const ProcessSet& set) const;
+  // Every entry that has a slot, by slot.
+  std::vector<Entry*> WithSlots() const;
   // Moves it to those that TakeStalls has told of.
   void MarkReported(Entry& entry);
   bool IsReported(const Entry& entry) const { return entry.waits_in == &reported_; }
@@ -99,6 +118,8 @@ class OfferBook {
 
  private:
   const size_t slot_capacity_;
+  SlotRounds folded_;
+  BitSet folded_for_all_;
   std::unordered_map<OfferKey, std::unique_ptr<Entry>, OfferKeyHash, OfferKeyEqual> entries_;
   std::vector<Entry*> slots_;  // null: free
   std::vector<uint32_t> free_slots_;

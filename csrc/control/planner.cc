@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <tuple>
 
 namespace rueda::control {
@@ -36,6 +37,27 @@ Elements ReducedAs(DType dtype) {
   return {dtype, 1};
 }
 
+bool RunsAlone(const AgreedRequest& agreed) {
+  return agreed.request->kind == OpKind::kBarrier || agreed.request->kind == OpKind::kJoin;
+}
+
+// The order in which requests of several priorities are planned: falling, as offered where they are
+// equal, and nothing across a barrier.
+std::vector<size_t> ByPriority(std::span<const AgreedRequest> agreed) {
+  std::vector<size_t> order(agreed.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto sooner = [&](size_t a, size_t b) {
+    return agreed[a].request->priority > agreed[b].request->priority;
+  };
+  const auto alone = [&](size_t index) { return RunsAlone(agreed[index]); };
+  for (auto first = order.begin(); first != order.end();) {
+    const auto barrier = std::find_if(first, order.end(), alone);
+    std::stable_sort(first, barrier, sooner);
+    first = barrier == order.end() ? barrier : barrier + 1;
+  }
+  return order;
+}
+
 // Elements of one row along the first dimension.
 int64_t RowOf(const TensorSpec& spec) {
   int64_t row = 1;
@@ -50,7 +72,14 @@ class PlanBuilder {
       : agreed_(agreed), ranks_(ranks), limits_(limits) {}
 
   std::vector<PlannedBucket> Build() {
-    for (size_t i = 0; i < agreed_.size(); ++i) Add(i);
+    const bool equal = std::ranges::all_of(agreed_, [this](const AgreedRequest& agreed) {
+      return agreed.request->priority == agreed_[0].request->priority;
+    });
+    if (equal) {
+      for (size_t i = 0; i < agreed_.size(); ++i) Add(i);
+    } else {
+      for (const size_t i : ByPriority(agreed_)) Add(i);
+    }
     return std::move(buckets_);
   }
 
@@ -58,7 +87,7 @@ class PlanBuilder {
   void Add(size_t index) {
     const Request& request = *agreed_[index].request;
     last_ = 0;
-    if (request.kind == OpKind::kBarrier || request.kind == OpKind::kJoin) {
+    if (RunsAlone(agreed_[index])) {
       AddBarrier(index);
     } else if (!agreed_[index].response->placements.empty()) {
       AddInPlace(index);

@@ -29,12 +29,13 @@ struct PlannedBucket {
   std::vector<size_t> completes;    // agreed requests whose last part this bucket holds
 };
 
-// Rules: requests placed in the arena on every rank are buckets of their own, reduced in place.
-// Staged allreduces (and reduces to one root) of equal dtype, op, factors and absent ranks share
-// buckets of up to limits.bucket_bytes; broadcasts from one root share buckets as bytes; operations
-// whose ranks get different parts are a bucket a tensor; a barrier runs after every bucket before
-// it and before every bucket after it. A request with no elements is still completed, by the bucket
-// planned for its place in the order.
+// Rules: requests are planned in the order in which they are given, those of a higher priority
+// before those of a lower one, but none across a barrier or join. Requests placed in the arena on
+// every rank are buckets of their own, reduced in place. Staged allreduces (and reduces to one
+// root) of equal dtype, op, factors and absent ranks share buckets of up to limits.bucket_bytes;
+// broadcasts from one root share buckets as bytes; operations whose ranks get different parts are a
+// bucket a tensor; a barrier runs after every bucket before it and before every bucket after it. A
+// request with no elements is still completed, by the bucket planned for its place in the order.
 //
 // All requests belong to one process set, and move tensors (or are barriers or joins, which move
 // nothing and run like barriers). `ranks` are the set's. Buckets that share run in the place of

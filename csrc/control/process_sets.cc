@@ -12,16 +12,30 @@ ProcessSet::ProcessSet(std::vector<int> ranks, int size)
     : ranks_(std::move(ranks)), member_of_(static_cast<size_t>(size), -1) {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     member_of_[static_cast<size_t>(ranks_[i])] = static_cast<int>(i);
+    rank_set_.Insert(static_cast<size_t>(ranks_[i]));
   }
 }
 
-void ProcessSet::Join(int rank) {
-  joined_.Grow(member_of_.size());
-  joined_.Insert(static_cast<size_t>(rank));
-}
+void ProcessSet::Join(int rank) { joined_.Insert(static_cast<size_t>(rank)); }
 
 void ProcessSet::Leave(int rank) {
   if (MemberOf(rank) >= 0 && first_departed_ < 0) first_departed_ = rank;
+}
+
+const BitSet& ProcessSet::MembersOf(const BitSet& ranks, BitSet* scratch) const {
+  if (ranks_.size() == member_of_.size()) return ranks;  // all ranks are members
+  scratch->Clear();
+  ranks.ForEach(
+      [&](size_t rank) { scratch->Insert(static_cast<size_t>(MemberOf(static_cast<int>(rank)))); });
+  return *scratch;
+}
+
+std::vector<int> ProcessSet::RanksWithout(const BitSet& members) const {
+  std::vector<int> ranks;
+  for (size_t i = 0; i < ranks_.size(); ++i) {
+    if (!members.Contains(i)) ranks.push_back(ranks_[i]);
+  }
+  return ranks;
 }
 
 ProcessSets::ProcessSets(int size) : size_(size) {
@@ -81,6 +95,12 @@ ProcessSet* ProcessSets::Find(uint32_t id) {
   ProcessSet& pair = sets_.emplace(id, ProcessSet({low, high}, size_)).first->second;
   for (const int rank : departed_) pair.Leave(rank);
   return &pair;
+}
+
+std::vector<int> ProcessSets::MissingFrom(const ProcessSet& set, const BitSet& members) const {
+  std::vector<int> missing = set.RanksWithout(members);
+  std::erase_if(missing, [&](int rank) { return IsAbsent(set, rank); });
+  return missing;
 }
 
 int ProcessSets::FirstJoinedElsewhere(const ProcessSet& set) const {

@@ -18,8 +18,13 @@ class ProcessSet {
 
   size_t size() const { return ranks_.size(); }
   const std::vector<int>& ranks() const { return ranks_; }
+  bool Has(const BitSet& ranks) const { return ranks.IsSubsetOf(rank_set_); }
   // -1 if the rank is none.
   int MemberOf(int rank) const { return member_of_[static_cast<size_t>(rank)]; }
+  // The members that `ranks` are; may use the memory of `*scratch`.
+  const BitSet& MembersOf(const BitSet& ranks, BitSet* scratch) const;
+  // Ranks of the other members, ascending.
+  std::vector<int> RanksWithout(const BitSet& members) const;
   // The member that left first, or -1 while all are here.
   int first_departed() const { return first_departed_; }
   void Leave(int rank);
@@ -32,6 +37,7 @@ class ProcessSet {
 
  private:
   std::vector<int> ranks_;
+  BitSet rank_set_;
   std::vector<int> member_of_;  // by rank
   BitSet joined_;               // ranks
   int first_departed_ = -1;
@@ -71,9 +77,13 @@ class ProcessSets {
   bool IsAbsent(const ProcessSet& set, int rank) const {
     return set.HasJoined(rank) || all_->HasJoined(rank);
   }
+  // Ranks of the other members, ascending, without those that are absent.
+  std::vector<int> MissingFrom(const ProcessSet& set, const BitSet& members) const;
   // A member that has joined the set of all ranks, so that it will not join this other one; or -1.
   int FirstJoinedElsewhere(const ProcessSet& set) const;
-  bool anybody_joined(const ProcessSet& set) const { return set.joined() + all_->joined() > 0; }
+  bool anybody_joined(const ProcessSet& set) const { return MostAbsent(set) > 0; }
+  // No more members than this are absent; counting them exactly takes a walk over all.
+  size_t MostAbsent(const ProcessSet& set) const { return set.joined() + all_->joined(); }
   // Marks `rank` as departed in every set it belongs to.
   void Leave(int rank);
   // Ascending, each once: the members of every set that nobody has left.

@@ -1,5 +1,6 @@
 #include "control/request.h"
 
+#include <algorithm>
 #include <bit>
 #include <tuple>
 
@@ -16,17 +17,22 @@ int64_t TensorSpec::count() const {
 bool Request::operator==(const Request& other) const {
   const auto values = [](const Request& r) {
     return std::tuple(r.kind, r.op, r.root, std::bit_cast<uint64_t>(r.prescale),
-                      std::bit_cast<uint64_t>(r.postscale), r.process_set, r.transient,
+                      std::bit_cast<uint64_t>(r.postscale), r.process_set, r.transient, r.priority,
                       r.placement);
   };
   return values(*this) == values(other) && name == other.name && tensors == other.tensors &&
          parts == other.parts;
 }
 
+bool Batch::operator==(const Batch& other) const {
+  return slots == other.slots && leave_reason == other.leave_reason &&
+         std::ranges::equal(requests, other.requests, AreEqual);
+}
+
 bool Response::operator==(const Response& other) const {
   const auto values = [](const Response& r) {
-    return std::tie(r.slot, r.cached, r.process_set, r.name, r.error, r.only_rank, r.placements,
-                    r.first_dims, r.number, r.absent);
+    return std::tie(r.slot, r.process_set, r.name, r.error, r.only_rank, r.placements, r.first_dims,
+                    r.number, r.absent);
   };
   const bool both = request != nullptr && other.request != nullptr;
   return values(*this) == values(other) &&

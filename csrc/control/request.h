@@ -4,6 +4,7 @@
 // come with `transient` set and are never given a slot.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -26,6 +27,22 @@ struct TensorSpec {
   bool operator==(const TensorSpec&) const = default;
 };
 
+// Where a rank's slot table found a request the last time, so that it looks there first. It may be
+// wrong: requests may be shared by engines of one process. Any thread.
+class SlotHint {
+ public:
+  SlotHint() = default;
+  // A copy is another request.
+  SlotHint(const SlotHint&) {}
+  SlotHint& operator=(const SlotHint&) { return *this; }
+
+  uint32_t Get() const { return slot_.load(std::memory_order_relaxed); }
+  void Set(uint32_t slot) const { slot_.store(slot, std::memory_order_relaxed); }
+
+ private:
+  mutable std::atomic<uint32_t> slot_{UINT32_MAX};
+};
+
 struct Request {
   OpKind kind = OpKind::kAllreduce;
   ReduceOp op = ReduceOp::kSum;
@@ -34,6 +51,8 @@ struct Request {
   double postscale = 1.0;
   uint32_t process_set = 0;
   bool transient = false;
+  // Of the requests that are agreed at once, higher ones run sooner; equal on all ranks.
+  int32_t priority = 0;
   // Byte offset of the group in this rank's arena, laid out as LayoutOf says, or kPrivate. Placed
   // requests have tensors of one dtype.
   int64_t placement = kPrivate;
@@ -42,12 +61,15 @@ struct Request {
   // Alltoall, and a scatter's root: rows for each member. A new process set: its ranks. The removal
   // of one: its number.
   std::vector<int64_t> parts;
+  SlotHint hint;  // no part of the value
 
   // The factors by their bits, so that what compares equal also scales alike.
   bool operator==(const Request& other) const;
 };
 
 using SharedRequest = std::shared_ptr<const Request>;
+// Of requests that are not null, mostly one and the same.
+inline bool AreEqual(const SharedRequest& a, const SharedRequest& b) { return a == b || *a == *b; }
 
 // Rows of a reducescatter's result by member: as equal as can be, the first ones a row more.
 std::vector<int64_t> ScatteredRows(int64_t rows, size_t members);

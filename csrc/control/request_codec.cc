@@ -31,6 +31,7 @@ void Write(Writer& writer, const Request& request) {
   writer.F64(request.prescale);
   writer.F64(request.postscale);
   writer.U32(request.process_set);
+  writer.I32(request.priority);
   writer.I64(request.placement);
   writer.String(request.name);
   writer.I64s(request.parts);
@@ -49,6 +50,7 @@ Request ReadRequest(Reader& reader) {
   request.prescale = reader.F64();
   request.postscale = reader.F64();
   request.process_set = reader.U32();
+  request.priority = reader.I32();
   request.placement = reader.I64();
   request.name = reader.String(kMaxNameBytes);
   request.parts = reader.I64s(0);

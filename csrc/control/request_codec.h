@@ -10,7 +10,7 @@
 namespace rueda::control {
 
 // What a request takes when names, shapes and parts are empty.
-inline constexpr size_t kLeastRequestBytes = 1 + 1 + 1 + 4 + 8 + 8 + 4 + 8 + 4 + 4 + 4;
+inline constexpr size_t kLeastRequestBytes = 1 + 1 + 1 + 4 + 8 + 8 + 4 + 4 + 8 + 4 + 4 + 4;
 
 void Write(Writer& writer, const Request& request);
 // Fails the reader if the request breaks what CheckRequest asks for.

@@ -1,8 +1,6 @@
 #include "control/slot_set.h"
 
-#include <algorithm>
 #include <bit>
-#include <functional>
 
 #include "control/messages.h"
 
@@ -11,75 +9,85 @@ namespace {
 
 constexpr uint8_t kList = 0;
 constexpr uint8_t kBits = 1;
-
-bool Ascends(const std::vector<uint32_t>& slots) {
-  return std::adjacent_find(slots.begin(), slots.end(), std::greater_equal<>()) == slots.end();
-}
+constexpr size_t kWordBytes = sizeof(BitSet::Word);
 
 // Bytes from the first slot's bit to the last one's.
-size_t BitBytes(const std::vector<uint32_t>& slots) {
-  return (slots.back() - slots.front()) / 8 + size_t{1};
-}
+size_t BitBytes(const BitSet& slots) { return (slots.Highest() - slots.Lowest()) / 8 + 1; }
 
 // Both forms begin with a u8 and a u32; the bits have one more u32.
-bool BitsAreShorter(const std::vector<uint32_t>& slots) {
-  return !slots.empty() && Ascends(slots) &&
-         sizeof(uint32_t) + BitBytes(slots) < sizeof(uint32_t) * slots.size();
+bool BitsAreShorter(const BitSet& slots) {
+  return !slots.empty() && sizeof(uint32_t) + BitBytes(slots) < sizeof(uint32_t) * slots.count();
 }
 
-std::vector<uint32_t> ReadList(Reader& reader) {
+// The 64 bits from number `first` on.
+BitSet::Word WordFrom(const BitSet& slots, size_t first) {
+  const size_t at = first / BitSet::kWordBits;
+  const size_t shift = first % BitSet::kWordBits;
+  if (shift == 0) return slots.WordAt(at);
+  return slots.WordAt(at) >> shift | slots.WordAt(at + 1) << (BitSet::kWordBits - shift);
+}
+
+void WriteBits(Writer& writer, const BitSet& slots) {
+  const size_t first = slots.Lowest();
+  const size_t bytes = BitBytes(slots);
+  writer.U32(static_cast<uint32_t>(first));
+  writer.U32(static_cast<uint32_t>(bytes));
+  for (size_t at = 0; at < bytes; at += kWordBytes) {
+    writer.Low(WordFrom(slots, first + 8 * at), std::min(kWordBytes, bytes - at));
+  }
+}
+
+void ReadList(Reader& reader, BitSet* slots) {
   const uint32_t count = reader.Count(kMaxSlots, sizeof(uint32_t));
-  std::vector<uint32_t> slots;
-  slots.reserve(count);
-  for (uint32_t i = 0; i < count; ++i) slots.push_back(reader.U32());
-  reader.Require(Ascends(slots), "slots do not ascend");
-  reader.Require(slots.empty() || slots.back() < kMaxSlots, "a slot is too large");
-  return slots;
+  for (uint32_t i = 0; i < count && reader.ok(); ++i) {
+    const uint32_t slot = reader.U32();
+    reader.Require(slots->empty() || slots->Highest() < slot, "slots do not ascend");
+    reader.Require(slot < kMaxSlots, "a slot is too large");
+    if (reader.ok()) slots->Insert(slot);
+  }
 }
 
-std::vector<uint32_t> ReadBits(Reader& reader) {
+void ReadBits(Reader& reader, BitSet* slots) {
   const uint32_t first = reader.U32();
   const std::span<const uint8_t> bits = reader.Bytes(reader.Count(kMaxSlots / 8, 1));
   reader.Require(first < kMaxSlots && !bits.empty() && (bits.front() & 1U) != 0 && bits.back() != 0,
                  "a slot set is not as it should be written");
-  std::vector<uint32_t> slots;
-  if (!reader.ok()) return slots;
-  for (size_t i = 0; i < bits.size(); ++i) {
-    for (uint32_t byte = bits[i]; byte != 0; byte &= byte - 1) {
-      slots.push_back(first + static_cast<uint32_t>(8 * i) +
-                      static_cast<uint32_t>(std::countr_zero(byte)));
-    }
+  if (!reader.ok()) return;
+  const size_t last =
+      first + 8 * (bits.size() - 1) + static_cast<size_t>(std::bit_width(bits.back())) - 1;
+  reader.Require(last < kMaxSlots, "a slot is too large");
+  if (!reader.ok()) return;
+  slots->Reserve(last);
+  const size_t shift = first % BitSet::kWordBits;
+  BitSet::Word carried = 0;  // what the last word had no room for
+  size_t at = first / BitSet::kWordBits;
+  for (size_t byte = 0; byte < bits.size(); byte += kWordBytes, ++at) {
+    const size_t bytes = std::min(kWordBytes, bits.size() - byte);
+    const BitSet::Word word = Reader::Low(bits.subspan(byte, bytes));
+    slots->SetWord(at, carried | word << shift);
+    carried = shift == 0 ? 0 : word >> (BitSet::kWordBits - shift);
   }
-  reader.Require(slots.back() < kMaxSlots, "a slot is too large");
-  return slots;
+  slots->SetWord(at, carried);
 }
 
 }  // namespace
 
-void WriteSlots(Writer& writer, const std::vector<uint32_t>& slots) {
-  if (!BitsAreShorter(slots)) {
-    writer.U8(kList);
-    writer.U32(static_cast<uint32_t>(slots.size()));
-    for (const uint32_t slot : slots) writer.U32(slot);
-    return;
+void WriteSlots(Writer& writer, const BitSet& slots) {
+  if (BitsAreShorter(slots)) {
+    writer.U8(kBits);
+    return WriteBits(writer, slots);
   }
-  std::vector<uint8_t> bits(BitBytes(slots));
-  for (const uint32_t slot : slots) {
-    const uint32_t bit = slot - slots.front();
-    bits[bit / 8] = static_cast<uint8_t>(bits[bit / 8] | (1U << (bit % 8)));
-  }
-  writer.U8(kBits);
-  writer.U32(slots.front());
-  writer.U32(static_cast<uint32_t>(bits.size()));
-  writer.Bytes(bits);
+  writer.U8(kList);
+  writer.U32(static_cast<uint32_t>(slots.count()));
+  slots.ForEach([&](size_t slot) { writer.U32(static_cast<uint32_t>(slot)); });
 }
 
-std::vector<uint32_t> ReadSlots(Reader& reader) {
+void ReadSlots(Reader& reader, BitSet* slots) {
   const uint8_t form = reader.U8();
   reader.Require(form <= kBits, "a slot set has an unknown form");
-  std::vector<uint32_t> slots = form == kBits ? ReadBits(reader) : ReadList(reader);
-  reader.Require(BitsAreShorter(slots) == (form == kBits), "a slot set has the longer form");
-  return slots;
+  form == kBits ? ReadBits(reader, slots) : ReadList(reader, slots);
+  if (!reader.ok()) return;
+  reader.Require(BitsAreShorter(*slots) == (form == kBits), "a slot set has the longer form");
 }
 
 }  // namespace rueda::control

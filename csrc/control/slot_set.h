@@ -1,17 +1,15 @@
 // Slot sets on the wire: as a list or as bits, whichever is shorter.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
+#include "control/bit_set.h"
 #include "control/wire.h"
 
 namespace rueda::control {
 
-// `slots` ascend; a repeated one is written so that reading refuses it.
-void WriteSlots(Writer& writer, const std::vector<uint32_t>& slots);
+void WriteSlots(Writer& writer, const BitSet& slots);
 
-// Ascending slots below kMaxSlots; fails for any other form than WriteSlots chooses.
-std::vector<uint32_t> ReadSlots(Reader& reader);
+// Slots below kMaxSlots, into a set that is empty; fails for any other form than WriteSlots
+// chooses.
+void ReadSlots(Reader& reader, BitSet* slots);
 
 }  // namespace rueda::control

@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "control/messages.h"
 #include "control/offer_key.h"
@@ -26,13 +28,18 @@ class SlotTable {
   // (Response::AddressedTo) are not for this table.
   void Learn(const std::shared_ptr<const Request>& request, const Response& response);
 
+  // The slots that are known of each process set.
+  const std::map<uint32_t, BitSet>& sets() const { return sets_; }
+
   // Forgets all slots of a process set, which was removed.
   void ForgetSet(uint32_t process_set);
 
   // What was agreed for a slot that a cached response names, or null: the frame is corrupt. Valid
   // until something is learned about the same name or slot, which no frame does that also names the
   // slot as cached.
-  const Response* Agreed(uint32_t slot) const;
+  const Response* Agreed(uint32_t slot) const {
+    return slot < responses_.size() ? responses_[slot] : nullptr;
+  }
 
  private:
   struct Entry {
@@ -42,7 +49,11 @@ class SlotTable {
   void Forget(uint32_t slot);
 
   std::unordered_map<OfferKey, uint32_t, OfferKeyHash, OfferKeyEqual> slot_of_;
+  std::map<uint32_t, BitSet> sets_;
   std::deque<Entry> entries_;  // by slot; a deque, so that growing moves no entry
+  // What entries hold, side by side: every step looks at all of them. Null: free, or unknown.
+  std::vector<const Request*> requests_;
+  std::vector<const Response*> responses_;
 };
 
 }  // namespace rueda::control

@@ -14,7 +14,7 @@ Stall StallOf(const Entry& entry, std::vector<int> missing, TimePoint now) {
   stall.missing_ranks = std::move(missing);
   stall.age = now - entry.since;
   stall.process_set = entry.key.process_set;
-  const Request& request = entry.first_full ? *entry.first_full : *entry.agreed[0];
+  const Request& request = entry.request();
   stall.tensor_count = request.tensors.size();
   if (stall.tensor_count < 2) return stall;
   for (size_t i = 0; i < std::min(kNamedTensors, stall.tensor_count); ++i) {

@@ -11,9 +11,8 @@ using Dims = std::vector<std::vector<int64_t>>;
 
 class UnevenTensors {
  public:
-  UnevenTensors(const std::vector<int>& ranks, const std::vector<SharedRequest>& offers,
-                const Request& first)
-      : ranks_(ranks), offers_(offers), first_(first) {}
+  UnevenTensors(const std::vector<int>& ranks, const Offers& offers, const Request& first)
+      : ranks_(ranks), offers_(offers.ByNumber(ranks.size())), first_(first) {}
 
   Status Fill(Dims* dims_by_tensor) const {
     if (first_.kind == OpKind::kAlltoall || first_.kind == OpKind::kScatter) {
@@ -22,7 +21,7 @@ class UnevenTensors {
     for (size_t i = 0; i < first_.tensors.size(); ++i) {
       if (first_.tensors[i].shape.empty()) return Scalar(i);
       std::vector<int64_t>& dims = dims_by_tensor->emplace_back();
-      for (const SharedRequest& offer : offers_) {
+      for (const Request* offer : offers_) {
         dims.push_back(offer == nullptr ? 0 : offer->tensors[i].shape[0]);
       }
       if (!Fits(i, dims)) return TooLarge(i);
@@ -97,14 +96,14 @@ class UnevenTensors {
   }
 
   const std::vector<int>& ranks_;
-  const std::vector<SharedRequest>& offers_;
+  const std::vector<const Request*> offers_;  // by member
   const Request& first_;
 };
 
 }  // namespace
 
-Status FillFirstDims(const std::vector<int>& ranks, const std::vector<SharedRequest>& offers,
-                     const Request& first, std::vector<std::vector<int64_t>>* first_dims) {
+Status FillFirstDims(const std::vector<int>& ranks, const Offers& offers, const Request& first,
+                     std::vector<std::vector<int64_t>>* first_dims) {
   return UnevenTensors(ranks, offers, first).Fill(first_dims);
 }
 

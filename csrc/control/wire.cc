@@ -34,6 +34,10 @@ void Writer::Bytes(std::span<const uint8_t> bytes) {
   bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
 }
 
+void Writer::Low(uint64_t value, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) U8(static_cast<uint8_t>(value >> (8 * i)));
+}
+
 void Writer::String(std::string_view text) {
   U32(static_cast<uint32_t>(text.size()));
   bytes_.insert(bytes_.end(), text.begin(), text.end());
@@ -47,6 +51,7 @@ void Writer::I64s(std::span<const int64_t> values) {
 uint8_t Reader::U8() { return Little<uint8_t>(Bytes(1)); }
 uint32_t Reader::U32() { return Little<uint32_t>(Bytes(4)); }
 uint64_t Reader::U64() { return Little<uint64_t>(Bytes(8)); }
+uint64_t Reader::Low(std::span<const uint8_t> bytes) { return Little<uint64_t>(bytes); }
 double Reader::F64() { return std::bit_cast<double>(U64()); }
 
 std::span<const uint8_t> Reader::Bytes(size_t count) {

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/status.h"
@@ -17,6 +18,8 @@ namespace rueda::control {
 
 class Writer {
  public:
+  // Writes into the memory of `reuse`, whatever it holds.
+  explicit Writer(std::vector<uint8_t> reuse = {}) : bytes_(std::move(reuse)) { bytes_.clear(); }
   void Reserve(size_t bytes) { bytes_.reserve(bytes); }
   void U8(uint8_t value) { bytes_.push_back(value); }
   void U32(uint32_t value);
@@ -26,6 +29,8 @@ class Writer {
   // The bits of the double, so that every not-a-number arrives as it left.
   void F64(double value);
   void Bytes(std::span<const uint8_t> bytes);
+  // The low bytes of a number, the lowest first.
+  void Low(uint64_t value, size_t bytes);
   // A u32 length and the bytes.
   void String(std::string_view text);
   // A u32 count and the values.
@@ -48,6 +53,8 @@ class Reader {
   int64_t I64() { return static_cast<int64_t>(U64()); }
   double F64();
   std::span<const uint8_t> Bytes(size_t count);
+  // The number of at most 8 bytes, the lowest first.
+  static uint64_t Low(std::span<const uint8_t> bytes);
   std::string String(size_t most_bytes);
   // At most `most` values, each at least `least`.
   std::vector<int64_t> I64s(int64_t least, size_t most = SIZE_MAX);
@@ -61,6 +68,7 @@ class Reader {
   }
   bool ok() const { return failure_.empty(); }
   size_t remaining() const { return rest_.size(); }
+  std::span<const uint8_t> rest() const { return rest_; }
 
   // Ok if nothing failed and nothing is left; else kCorrupt, naming `what` was read.
   Status Finish(std::string_view what);

@@ -19,6 +19,7 @@ struct Config {
   int64_t fusion_threshold = int64_t{64} << 20;
   int64_t reducer_bucket_bytes = int64_t{25} << 20;
   int64_t reducer_first_bucket_bytes = int64_t{1} << 20;
+  int64_t reducer_learn = 0;
   int64_t cache_capacity = 8192;
   int64_t linger_us = 30;
   int64_t arena_bytes = 0;

@@ -27,12 +27,15 @@ constexpr std::array kOptions{
               IntegerOption{&Config::reducer_first_bucket_bytes, 1, kTebibyte, true},
               "Size of the first gradient bucket, small so that communication starts early. Must "
               "be equal on all ranks."},
+    OptionRow{"RUEDA_REDUCER_LEARN", IntegerOption{&Config::reducer_learn, 0, 1, false},
+              "1 learns from the first steps in which order gradients come and which sizes of "
+              "buckets end soonest, and lays them out anew once. Must be equal on all ranks."},
     OptionRow{"RUEDA_CACHE_CAPACITY", IntegerOption{&Config::cache_capacity, 0, 65536, false},
               "Named requests that are remembered and afterwards agreed on by one bit; 0 switches "
               "it off."},
     OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, 0, 1000000, false},
               "Microseconds without another asynchronous submission after which those that there "
-              "are are offered; ten times as long at most after the first. Nothing lingers that "
+              "are are offered; 32 times as long at most after the first. Nothing lingers that "
               "somebody waits for. Rank 0's value holds for all."},
     OptionRow{"RUEDA_AUTOTUNE", IntegerOption{&Config::autotune, 0, 1, false},
               "1 searches for the best fusion threshold and linger while the job runs. Rank 0's "

@@ -22,8 +22,8 @@ class ControlClient final : public ControlRoad {
 
   Status Offer(const control::Batch& batch) override {
     if (closed_) return Status::Ok();
-    return LastWordsFirst(
-        stream_.Send(static_cast<uint8_t>(MessageType::kBatch), control::Encode(batch)));
+    control::Encode(batch, &bytes_);
+    return LastWordsFirst(stream_.Send(static_cast<uint8_t>(MessageType::kBatch), bytes_));
   }
 
   Result<bool> Poll() override {
@@ -35,12 +35,7 @@ class ControlClient final : public ControlRoad {
     return *heard || (sent.ok() && *sent);
   }
 
-  std::optional<control::Frame> TakeFrame() override {
-    if (frames_.empty()) return std::nullopt;
-    control::Frame frame = std::move(frames_.front());
-    frames_.pop_front();
-    return frame;
-  }
+  const control::Frame* TakeFrame() override { return frames_.Take(); }
 
   bool CanTell(int rank) const override { return rank == 0 && !closed_ && !stream_.has_unsent(); }
 
@@ -92,14 +87,14 @@ class ControlClient final : public ControlRoad {
   Status Take(const transport::Message& message) {
     switch (static_cast<MessageType>(message.type)) {
       case MessageType::kFrame: {
-        auto frame = control::DecodeFrame(message.payload.data(), message.payload.size());
-        if (!frame.ok()) return frame.status();
+        control::Frame* const frame = frames_.Next();
+        RUEDA_RETURN_IF_ERROR(control::DecodeFrame(message.payload, frame));
         if (frame->number != ++last_frame_) {
           return {StatusCode::kCorrupt, "frame " + std::to_string(frame->number) +
                                             " came where number " + std::to_string(last_frame_) +
                                             " was expected"};
         }
-        frames_.push_back(std::move(*frame));
+        frames_.Push();
         return Status::Ok();
       }
       case MessageType::kFarewell: {
@@ -136,7 +131,8 @@ class ControlClient final : public ControlRoad {
 
   const Topology& topology_;
   transport::MessageStream stream_;
-  std::deque<control::Frame> frames_;
+  FrameQueue frames_;
+  std::vector<uint8_t> bytes_;  // the last batch
   std::deque<Aside> asides_;
   uint64_t last_frame_ = 0;
   std::optional<Status> closed_;

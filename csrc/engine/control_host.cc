@@ -3,6 +3,7 @@
 #include <deque>
 #include <string>
 
+#include "control/request_memo.h"
 #include "control/words.h"
 #include "engine/control_road.h"
 #include "transport/message_stream.h"
@@ -40,12 +41,11 @@ class ControlHost final : public ControlRoad {
     // Frames wait until the last ones are on their way: a coordinator that ran ahead would queue
     // without limit, and offers that arrive meanwhile fuse.
     if (!Flushed()) return moved;
-    if (auto frame = coordinator_.Decide(clock_->Now())) {
-      RUEDA_RETURN_IF_ERROR(Broadcast(*frame));
-      frames_.push_back(std::move(*frame));
-      moved = true;
-    }
-    return moved;
+    control::Frame* const frame = frames_.Next();
+    if (!coordinator_.Decide(clock_->Now(), frame)) return moved;
+    RUEDA_RETURN_IF_ERROR(Broadcast(*frame));
+    frames_.Push();
+    return true;
   }
 
   std::vector<int> Dependents() const override { return coordinator_.Dependents(); }
@@ -53,12 +53,7 @@ class ControlHost final : public ControlRoad {
 
   void SetLimits(const control::Limits& limits) override { coordinator_.SetLimits(limits); }
 
-  std::optional<control::Frame> TakeFrame() override {
-    if (frames_.empty()) return std::nullopt;
-    control::Frame frame = std::move(frames_.front());
-    frames_.pop_front();
-    return frame;
-  }
+  const control::Frame* TakeFrame() override { return frames_.Take(); }
 
   bool CanTell(int rank) const override {
     if (rank < 0 || static_cast<size_t>(rank) >= clients_.size()) return false;
@@ -170,18 +165,17 @@ class ControlHost final : public ControlRoad {
                                         std::to_string(message.type) + " from " +
                                         topology_.Describe(rank)};
     }
-    auto batch = control::DecodeBatch(message.payload.data(), message.payload.size());
-    if (!batch.ok()) return batch.status();
-    clients_[static_cast<size_t>(rank)].left |= batch->leave_reason.has_value();
-    return coordinator_.Absorb(rank, *batch, clock_->Now());
+    RUEDA_RETURN_IF_ERROR(control::DecodeBatch(message.payload, &batch_, &memo_));
+    clients_[static_cast<size_t>(rank)].left |= batch_.leave_reason.has_value();
+    return coordinator_.Absorb(rank, batch_, clock_->Now());
   }
 
   Status Broadcast(const control::Frame& frame) {
-    const std::vector<uint8_t> bytes = control::Encode(frame);
+    control::Encode(frame, &bytes_);
     for (size_t rank = 0; rank < clients_.size(); ++rank) {
       Client& client = clients_[rank];
       if (!client.reachable()) continue;
-      const Status sent = client.stream->Send(static_cast<uint8_t>(MessageType::kFrame), bytes);
+      const Status sent = client.stream->Send(static_cast<uint8_t>(MessageType::kFrame), bytes_);
       if (!sent.ok()) RUEDA_RETURN_IF_ERROR(LastWordsFirst(static_cast<int>(rank), sent));
     }
     return Status::Ok();
@@ -191,7 +185,10 @@ class ControlHost final : public ControlRoad {
   const std::shared_ptr<const Clock> clock_;
   control::Coordinator coordinator_;
   std::vector<Client> clients_;  // by rank
-  std::deque<control::Frame> frames_;
+  FrameQueue frames_;
+  control::RequestMemo memo_;
+  control::Batch batch_;        // the last one heard
+  std::vector<uint8_t> bytes_;  // the last frame
   std::deque<Aside> asides_;
   const std::optional<Status> closed_;
 };

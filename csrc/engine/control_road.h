@@ -3,6 +3,7 @@
 // Two implementations: the host of the coordinator (rank 0) and its clients. The engine thread's.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -31,6 +32,28 @@ enum class MessageType : uint8_t {
 // after, and must fit it whole.
 inline constexpr size_t kMaxLastWords = 16384;
 
+// Frames in order, in memory that is used again.
+class FrameQueue {
+ public:
+  // The frame that Push will append: to be filled in.
+  control::Frame* Next() {
+    if (end_ == frames_.size()) frames_.emplace_back();
+    return &frames_[end_];
+  }
+  void Push() { ++end_; }
+  // The oldest one, or null. It stays as it is until the next call.
+  const control::Frame* Take() {
+    if (begin_ != end_) return &frames_[begin_++];
+    begin_ = end_ = 0;
+    return nullptr;
+  }
+
+ private:
+  std::deque<control::Frame> frames_;  // a deque: what was taken stays where it is
+  size_t begin_ = 0;
+  size_t end_ = 0;
+};
+
 class ControlRoad {
  public:
   virtual ~ControlRoad() = default;
@@ -42,8 +65,8 @@ class ControlRoad {
   // epoch.
   virtual Result<bool> Poll() = 0;
 
-  // The next frame to run, in order.
-  virtual std::optional<control::Frame> TakeFrame() = 0;
+  // The next frame to run, in order, or null. It is valid until the next call of the road.
+  virtual const control::Frame* TakeFrame() = 0;
 
   // Whether an aside to `rank` would leave at once: it can be reached and nothing waits for its
   // channel. A client reaches rank 0 alone; nobody reaches itself.

@@ -47,7 +47,7 @@ class Engine::Impl {
   bool forked() const { return forked_.load(std::memory_order_relaxed); }
 
  private:
-  void DriveOrHurry(const Ticket& ticket, Duration slice);
+  EpochLoop::Driven DriveOrHurry(const Ticket& ticket, Duration slice);
   Status PlaceNewSet(Submission* submission) const;
   std::unique_ptr<EpochLoop> MakeLoop();
   Status CheckNotForked(const std::string& what) const;
@@ -125,18 +125,19 @@ void Engine::Impl::Drive(const TicketPtr& ticket, Duration slice) {
   ticket->WaitEnds(begun);
 }
 
-void Engine::Impl::DriveOrHurry(const Ticket& ticket, Duration slice) {
+EpochLoop::Driven Engine::Impl::DriveOrHurry(const Ticket& ticket, Duration slice) {
   if (!ticket.offered()) table_.Hurry();
-  if (loop_->DriveFor(ticket, slice) || ticket.offered()) return;
-  // The engine thread drives, but may be about to sleep.
-  parts_.parker->Unpark();
+  const EpochLoop::Driven driven = loop_->DriveFor(ticket, slice);
+  // Who drives may be about to sleep.
+  if (driven == EpochLoop::Driven::kByOthers && !ticket.offered()) parts_.parker->Unpark();
+  return driven;
 }
 
 Ticket::Wake Engine::Impl::Wait(const TicketPtr& ticket, Duration slice) {
   if (ticket->done()) return Ticket::Wake::kDone;
   const int64_t begun = ticket->WaitBegins();
-  if (!forked()) DriveOrHurry(*ticket, slice);
-  const Ticket::Wake wake = ticket->Wait(slice);
+  const bool is_over = !forked() && DriveOrHurry(*ticket, slice) == EpochLoop::Driven::kInterrupted;
+  const Ticket::Wake wake = is_over ? Ticket::Wake::kInterrupted : ticket->Wait(slice);
   ticket->WaitEnds(begun);
   return wake;
 }

@@ -51,9 +51,9 @@ class Engine {
   // the epoch's first error, when nothing can be submitted any more.
   Result<TicketPtr> Submit(Submission submission);
 
-  // Somebody is about to wait for the ticket. Where the engine thread sleeps, and ranks share
-  // memory, this thread does its work as long as there is some, for at most `slice` (zero: without
-  // end); otherwise the engine thread hears of it. Any thread.
+  // Somebody waits for the ticket. Where ranks share memory and nobody else works, this thread does
+  // the engine's work, and sleeps as it does, until the ticket is done; with a `slice` (not zero)
+  // only for so long and until a signal. Otherwise the engine thread hears of it. Any thread.
   void Drive(const TicketPtr& ticket, Duration slice = Duration::zero());
 
   // Drives, and then sleeps until the ticket is done. As Ticket::Wait.

@@ -41,6 +41,8 @@ struct EngineParts {
   std::vector<std::shared_ptr<transport::ArenaMapping>> mappings;
   std::shared_ptr<transport::ArenaHeap> heap;  // null: no memory that peers map
   std::unique_ptr<transport::Parker> parker;
+  // The ranks of this host outnumber its processors: who waits makes room at once.
+  bool in_a_crowd = false;
   std::unique_ptr<transport::Membership> membership;  // null: nobody watches (one rank, some tests)
   // The control road: on rank 0 the channels to the others by rank (its own is null), elsewhere one
   // channel to rank 0.

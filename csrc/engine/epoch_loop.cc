@@ -9,12 +9,7 @@
 
 namespace rueda::engine {
 
-using Heed = transport::Doorbell::Heed;
-
 namespace {
-
-// How long the engine thread leaves the field to callers that drive.
-constexpr Duration kDoze = std::chrono::microseconds(250);
 
 std::unique_ptr<ControlRoad> MakeControlRoad(EngineParts* parts) {
   if (parts->topology.rank == 0) return MakeControlHost(*parts, std::move(parts->control));
@@ -29,7 +24,8 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
       road_(MakeControlRoad(parts)),
       executor_(&parts->topology, std::move(parts->backend), table, parts->clock.get()),
       negotiator_(parts, table, road_.get(), &executor_),
-      listeners_(std::move(parts->listeners)) {
+      listeners_(std::move(parts->listeners)),
+      baton_(parts->parker.get(), parts->clock.get()) {
   const auto is_about_stalls = [](const auto& listener) {
     return listener->topic() == AsideTopic::kStall;
   };
@@ -45,64 +41,28 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
 void EpochLoop::Run() {
   transport::NameThisThread("rueda-engine");
   device::UseDefaultFloatingPointMode();
-  std::unique_lock baton(baton_);
+  baton_.Take();
   transport::Waiter waiter;
+  waiter.Reset(parts_->in_a_crowd ? transport::Waiter::kCrowdSpin : transport::Waiter::kSpin);
   while (true) {
     Result<bool> moved = DriveOrFail();
     // Where callers drive this thread does not spin: it would be in their way.
-    if (moved.ok() && !*moved && (caller_drove_ || Step(&waiter, &baton))) {
-      const uint32_t seen = PrepareToSleep();
+    if (moved.ok() && !*moved && (baton_.caller_drove() || baton_.Step(&waiter))) {
+      const uint32_t seen = baton_.PrepareToSleep();
       moved = DriveOrFail();
       if (moved.ok() && !*moved && !HasLeft()) {
-        SleepWithoutBaton(&baton, seen);
+        baton_.Sleep(seen, NextDeadline());
         waiter.Reset();
       } else {
-        parts_->parker->Cancel();
+        baton_.CancelSleep();
       }
     }
     if (moved.ok() && *moved) waiter.Reset();
     if (moved.ok() && !HasLeft()) continue;
     ended_ = true;
-    return End(moved.ok() ? Status::Ok() : CauseOf(moved.status()));
+    End(moved.ok() ? Status::Ok() : CauseOf(moved.status()));
+    return baton_.Give();
   }
-}
-
-// One pause or yield, in which a caller may take over; true when it is time to sleep.
-bool EpochLoop::Step(transport::Waiter* waiter, std::unique_lock<std::mutex>* baton) {
-  baton->unlock();
-  const bool is_over = waiter->Step();
-  baton->lock();
-  return is_over;
-}
-
-uint32_t EpochLoop::PrepareToSleep() {
-  transport::Doorbell* const doorbell = parts_->parker->doorbell();
-  if (doorbell == nullptr) return parts_->parker->Prepare();
-  return doorbell->Prepare(caller_drove_ ? Heed::kOwner : Heed::kEverybody);
-}
-
-void EpochLoop::SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t seen) {
-  engine_sleeps_until_ = NextDeadline();
-  transport::Doorbell* const doorbell = parts_->parker->doorbell();
-  if (doorbell == nullptr) {
-    baton->unlock();
-    parts_->parker->Park(seen, engine_sleeps_until_);
-    return baton->lock();
-  }
-  if (std::exchange(caller_drove_, false)) {
-    engine_sleeps_until_ = std::min(engine_sleeps_until_, parts_->clock->Now() + kDoze);
-  }
-  TimePoint until = engine_sleeps_until_;
-  baton->unlock();
-  doorbell->Sleep(seen, until);
-  // Rung for, it waits for a caller that drives to end. Otherwise that caller looks after
-  // everything, and rings if it is not enough.
-  while (doorbell->Sequence() == seen && !baton->try_lock()) {
-    until = parts_->clock->Now() + kDoze;
-    doorbell->Sleep(seen, until);
-  }
-  if (!baton->owns_lock()) baton->lock();
-  doorbell->Cancel();
 }
 
 Result<bool> EpochLoop::DriveOrFail() {
@@ -110,48 +70,74 @@ Result<bool> EpochLoop::DriveOrFail() {
   return Drive();
 }
 
-bool EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
-  transport::Doorbell* const doorbell = parts_->parker->doorbell();
-  if (doorbell == nullptr) return false;
-  const std::unique_lock baton(baton_, std::try_to_lock);
-  if (!baton.owns_lock() || ended_ || !failure_.ok()) return false;
-  const device::DefaultFloatingPointMode mode;
-  const Heed heed = doorbell->heed();
-  doorbell->Cancel();
-  const bool is_done = DriveUntilDone(ticket, slice);
-  doorbell->Prepare(heed);
-  // The last look around, for an engine thread that will not look by itself.
-  if (heed == Heed::kEverybody && failure_.ok()) {
-    const Result<bool> moved = Drive();
-    if (!moved.ok()) failure_ = moved.status();
-  }
-  // Who is handed work does not doze: it has to hear its peers.
-  caller_drove_ = is_done && !EngineIsNeeded();
-  if (!caller_drove_) doorbell->RingAsOwner();
-  return is_done;
+Result<bool> EpochLoop::DriveAsCaller() {
+  Result<bool> moved = DriveOrFail();
+  if (!moved.ok()) failure_ = moved.status();
+  return moved;
 }
 
-bool EpochLoop::DriveUntilDone(const Ticket& ticket, Duration slice) {
+EpochLoop::Driven EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
+  if (!TakeBaton()) return Driven::kByOthers;
+  const device::DefaultFloatingPointMode mode;
+  const TimePoint until = slice == Duration::zero() ? kNever : parts_->clock->Now() + slice;
+  baton_.BeginToDrive();
+  const Driven driven = DriveUntilDone(ticket, until);
+  LeaveToEngine(driven == Driven::kDone);
+  return driven;
+}
+
+bool EpochLoop::TakeBaton() {
+  if (!baton_.callers_can_drive() || !baton_.TryTake()) return false;
+  if (!ended_ && failure_.ok()) return true;
+  baton_.Give();
+  return false;
+}
+
+const transport::Waiter::Spin& EpochLoop::SpinFor(const Ticket& ticket) const {
+  // A rank that has joined hears of all that the others do, and has no part in it.
+  if (ticket.takes_long()) return transport::Waiter::kNoSpin;
+  return parts_->in_a_crowd ? transport::Waiter::kCrowdSpin : transport::Waiter::kCallSpin;
+}
+
+EpochLoop::Driven EpochLoop::DriveUntilDone(const Ticket& ticket, TimePoint until) {
   // A thread's, so that it remembers across calls that its yields are slow.
   thread_local transport::Waiter waiter;
-  waiter.Reset();
-  const TimePoint until = slice == Duration::zero() ? kNever : parts_->clock->Now() + slice;
+  waiter.Reset(SpinFor(ticket));
   while (!ticket.done()) {
-    const Result<bool> moved = Drive();
-    if (!moved.ok()) failure_ = moved.status();
-    if (!moved.ok() || HasLeft()) return false;
-    if (!*moved && waiter.Step()) return false;
-    if (!*moved) continue;
+    const Result<bool> moved = DriveAsCaller();
+    if (!moved.ok() || HasLeft()) return Driven::kByOthers;
+    if (!*moved && !waiter.Step()) continue;
+    // With other work in flight the engine thread has to go on when this call is done: from now on.
+    if (!*moved && table_->SomeInFlight(0).count > 1) return Driven::kByOthers;
+    if (!*moved && !SleepAsCaller(ticket, until)) return Driven::kInterrupted;
     waiter.Reset();
-    if (until != kNever && parts_->clock->Now() >= until) return false;
+    if (until != kNever && parts_->clock->Now() >= until) return Driven::kInterrupted;
   }
-  return true;
+  return Driven::kDone;
+}
+
+// False when a signal ended it, and somebody wants to know.
+bool EpochLoop::SleepAsCaller(const Ticket& ticket, TimePoint until) {
+  const uint32_t seen = baton_.PrepareToSleepAsCaller();
+  const Result<bool> moved = DriveAsCaller();
+  bool interrupted = false;
+  if (moved.ok() && !*moved && !HasLeft() && !ticket.done()) {
+    interrupted = !baton_.SleepAsCaller(seen, std::min(until, NextDeadline()));
+  }
+  baton_.WakeUp();
+  return !interrupted || until == kNever;
+}
+
+void EpochLoop::LeaveToEngine(bool is_done) {
+  const bool waits_for_peers = table_->SomeInFlight(0).count > 0;
+  if (baton_.PrepareToLeave(waits_for_peers)) (void)DriveAsCaller();
+  baton_.Leave(!is_done || EngineIsNeeded());
 }
 
 // Whether something is under way, or will be before the engine thread looks again.
 bool EpochLoop::EngineIsNeeded() const {
   return !failure_.ok() || stopping_.load(std::memory_order_relaxed) || table_->has_new() ||
-         !executor_.idle() || !road_->Flushed() || NextDeadline() < engine_sleeps_until_;
+         !executor_.idle() || !road_->Flushed() || !baton_.EngineWakesBy(NextDeadline());
 }
 
 Result<bool> EpochLoop::Drive() {

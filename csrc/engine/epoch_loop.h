@@ -2,12 +2,9 @@
 //
 // One thread drives at a time, the one that has the baton: the engine thread, or a caller that
 // waits for a ticket while the engine thread sleeps. So a synchronous call takes no change of
-// threads. A caller drives while there is something to do or may soon be; then, and with whatever
-// only the engine thread does (errors, leaving), it wakes that thread.
-//
-// After a caller has driven the engine thread dozes: it heeds nobody but its own process and looks
-// around after kDoze, so that the rings that peers end an operation with wake nobody between the
-// calls of a loop. When no caller has driven for that long it sleeps again, heeding everybody.
+// threads. A caller drives until its ticket is done, and sleeps as the driver where that is all
+// that this rank has in flight; otherwise, and with what only the engine thread does (errors,
+// leaving), it wakes that thread instead.
 #pragma once
 
 #include <atomic>
@@ -18,6 +15,7 @@
 
 #include "core/clock.h"
 #include "core/status.h"
+#include "engine/baton.h"
 #include "engine/control_road.h"
 #include "engine/engine_parts.h"
 #include "engine/executor.h"
@@ -39,10 +37,14 @@ class EpochLoop {
   // Drives until the epoch is over; then everything in flight has completed.
   void Run();
 
-  // Drives until the ticket is done (true), nothing more can be done without sleeping, or `slice`
-  // (zero: never) has passed. False at once if somebody else drives, or if no caller can here. Any
-  // thread; not in a forked child.
-  bool DriveFor(const Ticket& ticket, Duration slice);
+  enum class Driven {
+    kDone,         // the ticket is
+    kInterrupted,  // the slice has passed, or a signal came: the engine thread drives on
+    kByOthers      // somebody else drives or has to, or no caller can here
+  };
+  // Drives until the ticket is done, and sleeps where nothing moves; with a slice (not zero) for no
+  // longer than that, and until a signal comes. Any thread; not in a forked child.
+  Driven DriveFor(const Ticket& ticket, Duration slice);
 
   // Makes Run leave the job in order, telling the peers why. Any thread.
   void RequestStop(const std::string& reason);
@@ -66,11 +68,13 @@ class EpochLoop {
   std::string LeftInMidBucket() const;
 
   Result<bool> DriveOrFail();
-  static bool Step(transport::Waiter* waiter, std::unique_lock<std::mutex>* baton);
-  bool DriveUntilDone(const Ticket& ticket, Duration slice);
+  Result<bool> DriveAsCaller();
+  bool TakeBaton();
+  const transport::Waiter::Spin& SpinFor(const Ticket& ticket) const;
+  Driven DriveUntilDone(const Ticket& ticket, TimePoint until);
+  bool SleepAsCaller(const Ticket& ticket, TimePoint until);
+  void LeaveToEngine(bool is_done);
   bool EngineIsNeeded() const;
-  uint32_t PrepareToSleep();
-  void SleepWithoutBaton(std::unique_lock<std::mutex>* baton, uint32_t seen);
 
   Status CauseOf(const Status& found);
   void End(const Status& why);
@@ -90,11 +94,9 @@ class EpochLoop {
   bool stay_told_ = false;
   TimePoint drain_until_ = kNever;
 
-  std::mutex baton_;
-  Status failure_;             // what a caller's drive came to: the engine thread ends the epoch
-  bool ended_ = false;         // nobody drives any more
-  bool caller_drove_ = false;  // since the engine thread last went to sleep
-  TimePoint engine_sleeps_until_ = kNever;
+  Baton baton_;
+  Status failure_;      // what a caller's drive came to: the engine thread ends the epoch
+  bool ended_ = false;  // nobody drives any more
 
   std::atomic<bool> stopping_{
       false};  // release after stop_reason_ is set, acquire before it is read

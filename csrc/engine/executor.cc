@@ -39,7 +39,7 @@ const std::vector<int>* Executor::RanksOf(uint32_t process_set) const {
 }
 
 void Executor::Enqueue(BucketJob job, Duration run_timeout) {
-  const uint32_t set = job.planned.bucket.process_set;
+  const uint32_t set = job.planned->bucket.process_set;
   LaneOf(set).items.push_back({std::move(job), run_timeout, &roads_.at(set), 0});
 }
 
@@ -69,7 +69,7 @@ Result<bool> Executor::StepLane(Lane& lane) {
   }
   if (lane.run == nullptr) {
     // What the backend cannot do it cannot do on any rank: that answer is the work's own (I3).
-    const Status supported = front.road->backend->Supports(front.job.planned.bucket);
+    const Status supported = front.road->backend->Supports(front.job.planned->bucket);
     if (!supported.ok()) {
       Finish(lane, supported);
       return true;
@@ -94,7 +94,8 @@ Status Executor::Begin(Lane& lane) {
   if (table_->tracer().on()) {
     table_->tracer().Began(next.job, lane.begun.time_since_epoch().count());
   }
-  Result<backends::Run*> run = next.road->backend->Begin(next.job.planned.bucket, next.job.buffers);
+  Result<backends::Run*> run =
+      next.road->backend->Begin(next.job.planned->bucket, next.job.buffers);
   if (!run.ok()) return run.status();
   lane.run = *run;
   lane.quiet_since = lane.begun;

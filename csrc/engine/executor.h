@@ -19,7 +19,7 @@ namespace rueda::engine {
 
 // A planned bucket with the works whose tensors it holds.
 struct BucketJob {
-  control::PlannedBucket planned;
+  std::shared_ptr<const control::PlannedBucket> planned;
   BucketBuffers buffers;
   std::vector<Work*> completes;
   std::vector<Work*> touches;  // all that have a part in it: `completes`, and those that go on

@@ -9,6 +9,7 @@
 #include "transport/control_page.h"
 #include "transport/host_membership.h"
 #include "transport/shm_channel.h"
+#include "transport/thread_setup.h"
 
 namespace rueda::engine {
 namespace {
@@ -131,6 +132,7 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
   parts.heap = std::make_shared<transport::ArenaHeap>(parts.mappings[own],
                                                       view.layout(topology.rank), topology.rank);
   parts.parker = std::make_unique<transport::DoorbellParker>(&view.page(topology.rank)->doorbell);
+  parts.in_a_crowd = topology.size > transport::UsableProcessors();
   parts.control = ControlChannels(view, topology);
 
   if (config.backend == "gloo") {

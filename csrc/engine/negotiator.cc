@@ -59,23 +59,25 @@ bool Negotiator::ReadyToOffer() const {
 Status Negotiator::OfferInBatches(const std::vector<Work*>& offered) {
   if (table_->tracer().on()) table_->tracer().Offered(offered);
   for (Work* work : offered) work->ticket.MarkOffered();
-  control::Batch batch;
+  control::Batch& batch = batch_;
+  batch.Clear();
   size_t bytes = 0;
   for (Work* work : offered) {
     const auto& request = work->submission.request;
     const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(request);
     if (slot != control::kNoSlot) {
-      batch.slots.push_back(slot);
+      batch.slots.Insert(slot);
       if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + 1);
       offered_by_slot_[slot] = work;
       continue;
     }
     bytes += control::EncodedBytes(*request);
     if (bytes > control::kMaxBatchRequestBytes) {
-      RUEDA_RETURN_IF_ERROR(road_->Offer(std::exchange(batch, {})));
+      RUEDA_RETURN_IF_ERROR(road_->Offer(batch));
+      batch.Clear();
       bytes = control::EncodedBytes(*request);
     }
-    batch.requests.push_back(*request);
+    batch.requests.push_back(request);
   }
   return road_->Offer(batch);
 }
@@ -84,7 +86,7 @@ Result<bool> Negotiator::Agree() {
   const bool was_closed = road_->closed().has_value();
   Result<bool> moved = road_->Poll();
   if (!moved.ok()) return moved.status();
-  while (std::optional<control::Frame> frame = road_->TakeFrame()) {
+  while (const control::Frame* frame = road_->TakeFrame()) {
     RUEDA_RETURN_IF_ERROR(Take(*frame));
     *moved = true;
   }
@@ -96,16 +98,11 @@ Result<bool> Negotiator::Agree() {
   return moved;
 }
 
-Work* Negotiator::WorkOf(const control::Response& response) {
-  if (!response.cached) return table_->Find({response.process_set, response.name});
-  return response.slot < offered_by_slot_.size() ? offered_by_slot_[response.slot] : nullptr;
-}
-
 Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
   const auto round = std::find_if(rounds.begin(), rounds.end(), [&](const Round& known) {
     return known.process_set == process_set;
   });
-  return round != rounds.end() ? *round : rounds.emplace_back(Round{process_set, {}, {}});
+  return round != rounds.end() ? *round : rounds.emplace_back(Round{process_set, {}, {}, {}});
 }
 
 Status Negotiator::Take(const control::Frame& frame) {
@@ -113,19 +110,23 @@ Status Negotiator::Take(const control::Frame& frame) {
   linger_.SetPause(frame.limits.linger);
   if (table_->tracer().on()) table_->tracer().TookFrame(frame);
   Taken taken;
+  RUEDA_RETURN_IF_ERROR(TakeCached(frame, &taken));
   for (const control::Response& response : frame.responses) {
-    RUEDA_RETURN_IF_ERROR(TakeResponse(response, frame.number, &taken));
+    RUEDA_RETURN_IF_ERROR(TakeResponse(response, &taken));
   }
   for (const Round& round : taken.rounds) {
-    const std::vector<int>& ranks = *executor_->RanksOf(round.process_set);
-    for (const control::PlannedBucket& planned : control::Plan(round.agreed, ranks, frame.limits)) {
-      Enqueue(planned, round, frame.limits);
+    const control::SharedPlan plan =
+        plans_.PlanOf({round.process_set, round.cached, frame.limits}, round.agreed,
+                      *executor_->RanksOf(round.process_set));
+    for (const control::PlannedBucket& planned : *plan) {
+      Enqueue({plan, &planned}, round, frame.limits);
     }
   }
   // What the frame agreed for a set before its end still runs.
   for (Work* work : taken.removals) {
     const auto id = static_cast<uint32_t>(work->submission.request->parts.front());
     slots_.ForgetSet(id);
+    plans_.Forget();
     if (executor_->RanksOf(id) != nullptr) {
       executor_->RemoveSet(id, work);
     } else {
@@ -135,7 +136,56 @@ Status Negotiator::Take(const control::Frame& frame) {
   return Status::Ok();
 }
 
-Status Negotiator::TakeResponse(const control::Response& response, uint64_t frame, Taken* taken) {
+Status Negotiator::TakeCached(const control::Frame& frame, Taken* taken) {
+  size_t known = 0;
+  for (const auto& [process_set, slots] : slots_.sets()) {
+    control::BitSet cached = frame.cached;
+    cached.Intersect(slots);
+    known += cached.count();
+    if (cached.empty()) continue;
+    const Result<bool> takes_part = TakesPart(process_set);
+    if (!takes_part.ok()) return takes_part.status();
+    if (*takes_part) RUEDA_RETURN_IF_ERROR(TakeCachedOf(frame, cached, &taken->Of(process_set)));
+  }
+  return known == frame.cached.count() ? Status::Ok() : NotOffered("slots it was never given");
+}
+
+Status Negotiator::TakeCachedOf(const control::Frame& frame, const control::BitSet& cached,
+                                Round* round) {
+  round->cached = cached;
+  round->agreed.reserve(cached.count());
+  round->works.reserve(cached.count());
+  cached.ForEach([&](size_t slot) {
+    Work* const work = slot < offered_by_slot_.size() ? offered_by_slot_[slot] : nullptr;
+    if (work == nullptr) return;
+    work->agreed = true;
+    table_->tracer().CountAgreed();
+    round->agreed.push_back(
+        {work->submission.request.get(), slots_.Agreed(static_cast<uint32_t>(slot))});
+    round->works.push_back(work);
+  });
+  if (round->works.size() < cached.count()) return NotOffered("slots of other requests");
+  if (table_->tracer().on()) TraceCached(frame, cached);
+  return Status::Ok();
+}
+
+void Negotiator::TraceCached(const control::Frame& frame, const control::BitSet& cached) const {
+  size_t index = 0;
+  frame.cached.ForEach([&](size_t slot) {
+    // Only where the frame was made it is known how the offers came in.
+    const control::Arrival arrival =
+        index < frame.arrivals.size() ? frame.arrivals[index] : control::Arrival{};
+    ++index;
+    if (cached.Contains(slot)) table_->tracer().Agreed(offered_by_slot_[slot], arrival);
+  });
+}
+
+Status Negotiator::NotOffered(const std::string& what) const {
+  return {StatusCode::kCorrupt, "frame " + std::to_string(frame_) + " agrees on " + what +
+                                    ", which this rank did not offer"};
+}
+
+Status Negotiator::TakeResponse(const control::Response& response, Taken* taken) {
   const int own = parts_->topology.rank;
   if (!response.AddressedTo(own)) return Status::Ok();
   if (response.error.code() == StatusCode::kShutDown && response.only_rank >= 0) {
@@ -144,41 +194,43 @@ Status Negotiator::TakeResponse(const control::Response& response, uint64_t fram
   }
   // Ranks that withhold a tensor for so long will not be waited for: the job ends.
   if (response.error.code() == StatusCode::kStalled) return response.error;
-  const control::Response* agreed = response.cached ? slots_.Agreed(response.slot) : &response;
-  if (agreed != nullptr && response.error.ok()) {
-    const Result<bool> takes_part = TakesPart(agreed->process_set);
+  if (response.error.ok()) {
+    const Result<bool> takes_part = TakesPart(response.process_set);
     if (!takes_part.ok()) return takes_part.status();
     if (!*takes_part) {
       // Another set's slots are to be known, because frames name them.
-      if (!response.cached && response.absent.empty()) slots_.Learn(nullptr, response);
+      if (response.absent.empty()) Learn(nullptr, response);
       return Status::Ok();
     }
   }
-  Work* work = agreed != nullptr ? WorkOf(response) : nullptr;
+  Work* const work = table_->Find({response.process_set, response.name});
   if (work == nullptr && response.IsAbsent(own)) {
     Round& round = taken->Of(response.process_set);
     round.agreed.push_back({response.request.get(), &response});
     round.works.push_back(nullptr);
     return Status::Ok();
   }
-  if (work == nullptr) {
-    if (!response.error.ok()) return Status::Ok();  // an error for those who offered it
-    return {StatusCode::kCorrupt, "frame " + std::to_string(frame) + " agrees on '" +
-                                      response.name + "', which this rank did not offer"};
-  }
-  if (!response.cached && response.absent.empty()) {
-    slots_.Learn(work->submission.request, response);
-  }
+  // An error may be for those who offered it.
+  if (work == nullptr)
+    return response.error.ok() ? NotOffered("'" + response.name + "'") : Status();
+  if (response.absent.empty()) Learn(work->submission.request, response);
   if (!response.error.ok()) {
     Refuse(work, response.error);
     return Status::Ok();
   }
-  if (table_->tracer().on()) table_->tracer().Agreed(work, response);
-  return TakeAgreed(*agreed, work, taken);
+  return TakeAgreed(response, response.arrival, work, taken);
 }
 
-Status Negotiator::TakeAgreed(const control::Response& response, Work* work, Taken* taken) {
+void Negotiator::Learn(const std::shared_ptr<const control::Request>& request,
+                       const control::Response& response) {
+  slots_.Learn(request, response);
+  plans_.Forget();
+}
+
+Status Negotiator::TakeAgreed(const control::Response& response, const control::Arrival& arrival,
+                              Work* work, Taken* taken) {
   const control::Request& request = *work->submission.request;
+  if (table_->tracer().on()) table_->tracer().Agreed(work, arrival);
   work->agreed = true;
   table_->tracer().CountAgreed();
   work->number = response.number;
@@ -256,10 +308,11 @@ BucketBuffers Negotiator::BuffersOf(const control::PlannedBucket& planned, const
   return buffers;
 }
 
-void Negotiator::Enqueue(const control::PlannedBucket& planned, const Round& round,
+void Negotiator::Enqueue(std::shared_ptr<const control::PlannedBucket> shared, const Round& round,
                          const control::Limits& limits) {
+  const control::PlannedBucket& planned = *shared;
   BucketJob job;
-  job.planned = planned;
+  job.planned = std::move(shared);
   job.frame = frame_;
   job.buffers = BuffersOf(planned, round);
   const auto add = [&](size_t index, std::vector<Work*>* works) {

@@ -1,10 +1,11 @@
 // Negotiator: the engine's stages between a submission and a planned bucket: collect, offer, agree.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "control/messages.h"
-#include "control/planner.h"
+#include "control/plan_cache.h"
 #include "control/slot_table.h"
 #include "core/clock.h"
 #include "core/status.h"
@@ -51,11 +52,12 @@ class Negotiator {
   // What one frame agrees for one process set of this rank.
   struct Round {
     uint32_t process_set = 0;
+    control::BitSet cached;  // the slots of its first requests
     std::vector<control::AgreedRequest> agreed;
     std::vector<Work*> works;  // null where this rank has joined and takes no part
   };
   struct Taken {
-    std::vector<Round> rounds;  // in the order in which the frame first names their sets
+    std::vector<Round> rounds;  // cached ones by set, then as the frame names them
     std::vector<Work*> removals;
 
     Round& Of(uint32_t process_set);
@@ -68,15 +70,22 @@ class Negotiator {
   Status OfferInBatches(const std::vector<Work*>& offered);
 
   Status Take(const control::Frame& frame);
-  Status TakeResponse(const control::Response& response, uint64_t frame, Taken* taken);
-  Status TakeAgreed(const control::Response& response, Work* work, Taken* taken);
-  Work* WorkOf(const control::Response& response);
+  Status TakeCached(const control::Frame& frame, Taken* taken);
+  Status TakeCachedOf(const control::Frame& frame, const control::BitSet& cached, Round* round);
+  void TraceCached(const control::Frame& frame, const control::BitSet& cached) const;
+  Status TakeResponse(const control::Response& response, Taken* taken);
+  Status TakeAgreed(const control::Response& response, const control::Arrival& arrival, Work* work,
+                    Taken* taken);
+  // kCorrupt.
+  Status NotOffered(const std::string& what) const;
   Result<bool> TakesPart(uint32_t process_set);
   Status AddSet(const control::Response& response, Work* work);
 
   Place PlaceIn(uint32_t process_set) const;
+  void Learn(const std::shared_ptr<const control::Request>& request,
+             const control::Response& response);
   BucketBuffers BuffersOf(const control::PlannedBucket& planned, const Round& round);
-  void Enqueue(const control::PlannedBucket& planned, const Round& round,
+  void Enqueue(std::shared_ptr<const control::PlannedBucket> planned, const Round& round,
                const control::Limits& limits);
 
   const EngineParts* parts_;
@@ -84,6 +93,8 @@ class Negotiator {
   ControlRoad* road_;
   Executor* executor_;
   control::SlotTable slots_;
+  control::PlanCache plans_;
+  control::Batch batch_;  // kept for its memory
   std::vector<Work*> offered_by_slot_;
   std::vector<Work*> collected_;  // taken from the table, not offered yet
   uint64_t frame_ = 0;            // the number of the one that is taken in, or was last

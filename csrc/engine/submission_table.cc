@@ -74,6 +74,7 @@ Status SubmissionTable::CheckNotRemoving(uint32_t process_set) const {
 Result<TicketPtr> SubmissionTable::Add(Submission submission) {
   auto work = std::make_shared<Work>();
   work->submission = std::move(submission);
+  if (work->submission.request->kind == OpKind::kJoin) work->ticket.TakesLong();
   if (tracer_.on()) tracer_.Submitted(work.get(), tracer_.Now());
   bool wakes = false;
   {

@@ -39,6 +39,11 @@ class Ticket {
   bool offered() const { return offered_.load(std::memory_order_relaxed); }
   void MarkOffered() { offered_.store(true, std::memory_order_relaxed); }
 
+  // Whether nobody should spin for it: it is done when other ranks have done other things. Set
+  // before anybody else has the ticket.
+  bool takes_long() const { return takes_long_; }
+  void TakesLong() { takes_long_ = true; }
+
   // Valid once done.
   const Status& status() const { return status_; }
   std::vector<OwnedResult>& results() { return results_; }
@@ -71,6 +76,7 @@ class Ticket {
 
   std::atomic<uint32_t> state_{kPending};
   std::atomic<bool> offered_{false};
+  bool takes_long_ = false;
   Status status_;                     // written before state_ becomes kDone
   std::vector<OwnedResult> results_;  // likewise
   int64_t number_ = 0;                // likewise

@@ -58,15 +58,15 @@ void Tracer::TookFrame(const control::Frame& frame) {
   frame_ = frame.number;
   frame_at_ = Now();
   if (!recorder_->marks_frames()) return;
-  const auto responses = static_cast<uint32_t>(frame.responses.size());
+  const auto responses = static_cast<uint32_t>(frame.cached.count() + frame.responses.size());
   recorder_->Record(timeline::FrameMark{frame.number, responses, frame_at_});
 }
 
-void Tracer::Agreed(Work* work, const control::Response& response) const {
+void Tracer::Agreed(Work* work, const control::Arrival& arrival) const {
   work->times.agreed = frame_at_;
   work->times.frame = frame_;
-  work->times.last_rank = response.last_offerer;
-  work->times.spread = response.spread.count();
+  work->times.last_rank = arrival.last_offerer;
+  work->times.spread = arrival.spread.count();
 }
 
 void Tracer::Began(const BucketJob& job, int64_t at) const {
@@ -78,7 +78,7 @@ void Tracer::Began(const BucketJob& job, int64_t at) const {
 }
 
 void Tracer::Ended(const BucketJob& job, int64_t begun, const Status& status) const {
-  const Bucket& bucket = job.planned.bucket;
+  const Bucket& bucket = job.planned->bucket;
   timeline::BucketSpan span;
   span.kind = bucket.kind;
   span.dtype = bucket.dtype;
@@ -86,7 +86,7 @@ void Tracer::Ended(const BucketJob& job, int64_t begun, const Status& status) co
   span.absent = job.touches.empty();
   span.error = static_cast<int32_t>(status.code());
   span.process_set = bucket.process_set;
-  span.tensors = static_cast<uint32_t>(job.planned.slices.size());
+  span.tensors = static_cast<uint32_t>(job.planned->slices.size());
   span.bytes = BytesOf(job.buffers);
   span.frame = job.frame;
   span.bucket = job.number;

@@ -14,7 +14,7 @@
 
 namespace rueda::control {
 struct Frame;
-struct Response;
+struct Arrival;
 }  // namespace rueda::control
 
 namespace rueda::engine {
@@ -69,7 +69,7 @@ class Tracer {
   void Offered(const std::vector<Work*>& works) const;
   // Until the next one, what is agreed was agreed by this frame.
   void TookFrame(const control::Frame& frame);
-  void Agreed(Work* work, const control::Response& response) const;
+  void Agreed(Work* work, const control::Arrival& arrival) const;
   void Began(const BucketJob& job, int64_t at) const;
   void Ended(const BucketJob& job, int64_t begun, const Status& status) const;
   // Before the ticket is.

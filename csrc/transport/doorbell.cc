@@ -53,19 +53,46 @@ void Doorbell::Sleep(uint32_t seen, TimePoint deadline) const {
   if (Sequence() == seen) FutexWait(&sequence_, seen, deadline);
 }
 
+uint32_t Doorbell::PrepareCaller() {
+  heed_.store(static_cast<uint32_t>(Heed::kCaller), std::memory_order_relaxed);
+  FullFence();
+  return caller_sequence_.load(std::memory_order_acquire);
+}
+
+int Doorbell::SleepAsCaller(uint32_t seen, TimePoint deadline) const {
+  return FutexWait(&caller_sequence_, seen, deadline);
+}
+
+// Relaxed, as LeaveToCaller: one word, whose changes have one order, decides between the two.
+bool Doorbell::CancelCaller() {
+  const uint32_t before =
+      heed_.exchange(static_cast<uint32_t>(Heed::kNobody), std::memory_order_relaxed);
+  return static_cast<Heed>(before) == Heed::kCallerAlone;
+}
+
+bool Doorbell::LeaveToCaller() {
+  auto expected = static_cast<uint32_t>(Heed::kCaller);
+  return heed_.compare_exchange_strong(expected, static_cast<uint32_t>(Heed::kCallerAlone),
+                                       std::memory_order_relaxed);
+}
+
 void Doorbell::Ring() {
   FullFence();
-  if (heed() == Heed::kEverybody) Wake();
+  const Heed whom = heed();
+  if (whom == Heed::kEverybody) Wake(&sequence_);
+  if (IsCaller(whom)) Wake(&caller_sequence_);
 }
 
 void Doorbell::RingAsOwner() {
   FullFence();
-  if (heed() != Heed::kNobody) Wake();
+  const Heed whom = heed();
+  if (whom == Heed::kEverybody || whom == Heed::kOwner) Wake(&sequence_);
+  if (IsCaller(whom)) Wake(&caller_sequence_);
 }
 
-void Doorbell::Wake() {
-  sequence_.fetch_add(1, std::memory_order_release);
-  FutexWakeAll(&sequence_);
+void Doorbell::Wake(std::atomic<uint32_t>* sequence) {
+  sequence->fetch_add(1, std::memory_order_release);
+  FutexWakeAll(sequence);
 }
 
 }  // namespace rueda::transport

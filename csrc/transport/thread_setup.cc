@@ -1,6 +1,7 @@
 #include "transport/thread_setup.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
@@ -26,6 +27,13 @@ SignalsBlocked::~SignalsBlocked() {
 void NameThisThread(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
   prctl(PR_SET_TIMERSLACK, 1000);
+}
+
+int UsableProcessors() {
+  cpu_set_t usable;
+  // Refused where there are more than fit: enough for everybody.
+  if (sched_getaffinity(0, sizeof usable, &usable) != 0) return CPU_SETSIZE;
+  return CPU_COUNT(&usable);
 }
 
 }  // namespace rueda::transport

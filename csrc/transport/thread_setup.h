@@ -22,4 +22,7 @@ class SignalsBlocked {
 // timed sleeps be exact to a microsecond instead of the default 50.
 void NameThisThread(const std::string& name);
 
+// How many processors the calling thread may run on.
+int UsableProcessors();
+
 }  // namespace rueda::transport

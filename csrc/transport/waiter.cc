@@ -8,12 +8,12 @@ namespace rueda::transport {
 
 Waiter::Next Waiter::Decide() {
   const int step = steps_++;
-  if (step < kPauses) return Next::kPause;
+  if (step < spin_.pauses) return Next::kPause;
   if (waits_without_yields_ > 0) {
     --waits_without_yields_;
     return Next::kSleep;
   }
-  return step < kPauses + kYields ? Next::kYield : Next::kSleep;
+  return step < spin_.pauses + spin_.yields ? Next::kYield : Next::kSleep;
 }
 
 void Waiter::YieldTook(Duration took) {

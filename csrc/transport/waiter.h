@@ -1,10 +1,10 @@
 // Waiter: how long to spin, when to yield, when to sleep. The one wait policy of rueda.
 //
-// About 50 pauses catch a running peer; up to 64 yields serve ranks that share a core (6 us for a
-// synchronous 4 KiB call where sleeping at once took 111); then the parker. Beside CPU-bound
-// threads a yield costs whole scheduler ticks, so one that took over 500 us switches yields off for
-// the next 64 waits, doubling while that repeats and forgotten once a yield is fast again.
-// docs/architecture.md, "Waiting" has the table.
+// About 50 pauses catch a running peer; then come yields, which serve ranks that share a core
+// (6 us for a synchronous 4 KiB call where sleeping at once took 111); then the parker. Beside
+// CPU-bound threads a yield costs whole scheduler ticks, so one that took over 500 us switches
+// yields off for the next 64 waits, doubling while that repeats and forgotten once a yield is fast
+// again. docs/architecture.md, "Who drives, and waiting" has the table.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,18 @@ inline void CpuPause() {
 // One thread's. The wait begins at the first Step after Reset.
 class Waiter {
  public:
-  static constexpr int kPauses = 50;
-  static constexpr int kYields = 64;
+  // How long a wait spins. A round of pauses and looks takes some 10 us, a yield about one.
+  struct Spin {
+    int pauses;
+    int yields;
+  };
+  static constexpr Spin kSpin{50, 64};
+  // In a call that waits for its peers, where each rank has a processor.
+  static constexpr Spin kCallSpin{50, 192};
+  // Where ranks outnumber processors: whoever is waited for may need this one.
+  static constexpr Spin kCrowdSpin{2, 64};
+  // Where what is waited for takes long.
+  static constexpr Spin kNoSpin{0, 0};
   static constexpr Duration kSlowYield = std::chrono::microseconds(500);
   static constexpr int kWaitsWithoutYields = 64;
   static constexpr int kMostWaitsWithoutYields = 1 << 16;
@@ -38,11 +48,17 @@ class Waiter {
   void YieldTook(Duration took);
   // Something was found: the next wait starts anew.
   void Reset() { steps_ = 0; }
+  // The same, and for how long it spins from here on.
+  void Reset(const Spin& spin) {
+    spin_ = spin;
+    Reset();
+  }
 
   // Does one pause or yield and returns false, or returns true when it is time to sleep.
   bool Step();
 
  private:
+  Spin spin_ = kSpin;
   int steps_ = 0;
   int waits_without_yields_ = 0;  // still to come
   int penalty_ = kWaitsWithoutYields;

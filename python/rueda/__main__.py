@@ -9,7 +9,8 @@ USAGE = """\
 usage: rueda COMMAND [options]
 
 commands:
-  bench    measure collectives and training steps beside the machine's limit and other libraries
+  bench    measure collectives and training steps beside the machine's limit and other libraries,
+           or simulate the control plane
 
 rueda COMMAND --help lists the options. ruedarun starts the processes of a training job.\
 """

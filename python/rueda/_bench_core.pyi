@@ -116,4 +116,47 @@ class BesideFigures:
     beside_per_second: float
     call_seconds: list[float]
 
+class ControlStep:
+    """One step of a simulated control plane; times in seconds."""
+
+    total: float
+    up: float
+    decide: float
+    down: float
+    plan: float
+    root_cpu: float
+    other_cpu: float
+    busiest_cpu: float
+    messages: int
+    root_messages: int
+    bytes: int
+    root_bytes: int
+    frames: int
+
+class ControlSimulation:
+    """Steps of the control plane with simulated ranks.
+
+    A link is its latency in seconds, bytes a second (0: they take no time), and the seconds that
+    either end computes for a message.
+    """
+
+    def __init__(
+        self,
+        *,
+        case: str,
+        ranks: int,
+        tensors: int,
+        tensor_bytes: int,
+        seed: int,
+        skew: float,
+        within_host: tuple[float, float, float],
+        between_hosts: tuple[float, float, float],
+        ranks_per_host: int,
+        topology: str,
+        fan_out: int,
+        patience: float,
+        misplans: int = -1,
+    ) -> None: ...
+    def step(self) -> ControlStep: ...
+
 def measure_beside(procedure: Procedure, slices: int) -> BesideFigures: ...

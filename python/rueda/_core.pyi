@@ -14,6 +14,8 @@ class Config:
     backend: str
     reducer_bucket_bytes: int
     reducer_first_bucket_bytes: int
+    reducer_sizes_given: bool
+    reducer_learn: int
     arena_bytes: int
     timeline: str
     timeline_mark_cycles: int

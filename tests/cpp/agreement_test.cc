@@ -17,13 +17,20 @@ Topology Nameless(int size) {
   return topology;
 }
 
+Offers ByMember(const std::vector<SharedRequest>& requests) {
+  Offers offers;
+  for (uint32_t member = 0; member < requests.size(); ++member) {
+    if (requests[member] != nullptr) offers.Add({member}, requests[member]);
+  }
+  offers.Sort();
+  return offers;
+}
+
 // What all of `offers` agree on, offered by ranks 0, 1, ...
 Response AgreeOn(const std::vector<Request>& offers, const Topology& topology) {
   std::vector<int> ranks(offers.size());
   std::iota(ranks.begin(), ranks.end(), 0);
-  std::vector<SharedRequest> shared;
-  for (const Request& offer : offers) shared.push_back(std::make_shared<const Request>(offer));
-  return Agree(topology, ranks, shared);
+  return Agree(topology, ranks, ByMember(Shared(offers)));
 }
 Response AgreeOn(const std::vector<Request>& offers) {
   return AgreeOn(offers, Nameless(static_cast<int>(offers.size())));
@@ -110,6 +117,9 @@ TEST_CASE("every property of an allreduce is compared", "[agreement]") {
                              "allreduce."));
   CHECK_THAT(told([](Request& r) { r.process_set = 4; }),
              Catch::Contains("the process set of 'g': rank 2 offered 4, ranks 0 and 1 0."));
+  CHECK_THAT(told([](Request& r) { r.priority = -3; }),
+             Catch::Contains("the priority of allreduce 'g': rank 2 offered -3, ranks 0 and 1 0. "
+                             "Pass the same value on every rank."));
   CHECK_THAT(told([](Request& r) { r.op = ReduceOp::kAverage; }),
              Catch::Contains("the op of allreduce 'g': rank 2 offered Average"));
   CHECK_THAT(
@@ -203,9 +213,9 @@ TEST_CASE("only allreduces run in place", "[agreement]") {
 }
 
 TEST_CASE("ranks of a set keep their own numbers", "[agreement]") {
-  const auto small = std::make_shared<const Request>(Allreduce("x", {1}));
-  const auto large = std::make_shared<const Request>(Allreduce("x", {2}));
-  const Response response = Agree(Nameless(8), {2, 5, 7}, {small, large, small});
+  const SharedRequest small = Shared(Allreduce("x", {1}));
+  const SharedRequest large = Shared(Allreduce("x", {2}));
+  const Response response = Agree(Nameless(8), {2, 5, 7}, ByMember({small, large, small}));
   CHECK_THAT(response.error.message(), Catch::Contains("rank 5 offered [2], ranks 2 and 7 [1]."));
   CHECK(response.error.blamed_rank() == 5);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +39,15 @@ inline Request Allreduce(std::string name, std::vector<int64_t> shape = {10, 4})
   request.name = name;
   request.tensors = {{std::move(name), DType::kFloat32, std::move(shape)}};
   return request;
+}
+
+inline SharedRequest Shared(Request request) {
+  return std::make_shared<const Request>(std::move(request));
+}
+inline std::vector<SharedRequest> Shared(std::vector<Request> requests) {
+  std::vector<SharedRequest> shared;
+  for (Request& request : requests) shared.push_back(Shared(std::move(request)));
+  return shared;
 }
 
 inline Request Allgather(std::string name, std::vector<int64_t> shape) {
@@ -92,11 +102,19 @@ inline Response Agreed(const std::string& name, uint32_t slot = kNoSlot) {
   return response;
 }
 
-inline Response Cached(uint32_t slot) {
-  Response response;
-  response.slot = slot;
-  response.cached = true;
-  return response;
+// A cached slot among a frame's answers.
+inline Response Cached(uint32_t slot) { return Agreed("", slot); }
+inline bool IsCached(const Response& response) {
+  return response.slot != kNoSlot && response.name.empty();
+}
+
+// What a frame answers, in the order in which ranks run it.
+inline std::vector<Response> AnswersOf(const Frame& frame) {
+  std::vector<Response> answers;
+  frame.cached.ForEach(
+      [&](size_t slot) { answers.push_back(Cached(static_cast<uint32_t>(slot))); });
+  answers.insert(answers.end(), frame.responses.begin(), frame.responses.end());
+  return answers;
 }
 
 inline Response Failed(const std::string& name, Status error, int only_rank = -1) {

@@ -12,14 +12,12 @@
 
 namespace rueda::control {
 
-using Slots = std::vector<uint32_t>;
-
 inline Batch Full(std::vector<Request> requests) {
   Batch batch;
-  batch.requests = std::move(requests);
+  batch.requests = Shared(std::move(requests));
   return batch;
 }
-inline Batch Bits(Slots slots) {
+inline Batch Bits(BitSet slots) {
   Batch batch;
   batch.slots = std::move(slots);
   return batch;
@@ -55,11 +53,13 @@ class CoordinatorJob {
     std::optional<Frame> frame = coordinator_.Decide(now());
     if (!frame) return {};
     CHECK(frame->number == ++frames_);
-    CHECK_FALSE(frame->responses.empty());
-    std::erase_if(frame->responses, [](const Response& response) {
+    CHECK_FALSE(frame->empty());
+    CHECK(frame->arrivals.size() == frame->cached.count());
+    std::vector<Response> answers = AnswersOf(*frame);
+    std::erase_if(answers, [](const Response& response) {
       return response.error.code() == StatusCode::kShutDown;
     });
-    return frame->responses;
+    return answers;
   }
 
  private:

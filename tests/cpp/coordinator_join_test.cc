@@ -52,12 +52,12 @@ TEST_CASE("slots outlive a join", "[coordinator]") {
   CHECK(job.Answer(1, Full({Join()})).empty());
   const auto alone = job.Answer(0, Bits({0}));
   REQUIRE(alone.size() == 1);
-  CHECK_FALSE(alone[0].cached);
+  CHECK_FALSE(IsCached(alone[0]));
   CHECK(alone[0].absent == std::vector<int>{1});
   REQUIRE(job.Answer(0, Full({Join()})).size() == 1);
   const auto both = job.AnswerAll(Bits({0}));
   REQUIRE(both.size() == 1);
-  CHECK(both[0].cached);
+  CHECK(IsCached(both[0]));
 }
 
 TEST_CASE("who joins the set of all ranks is absent from every set", "[coordinator]") {

@@ -49,7 +49,7 @@ TEST_CASE("limits change from one frame to the next, and bits stay good", "[coor
   const std::optional<Frame> after = coordinator.Decide(TimePoint{});
   REQUIRE(after);
   CHECK(after->limits == limits);
-  CHECK(after->responses.at(0).cached);
+  CHECK(after->cached == BitSet{0});
 }
 
 TEST_CASE("cached answers come by slot, full ones in the order of completion", "[coordinator]") {

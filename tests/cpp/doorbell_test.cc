@@ -38,7 +38,19 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free);
 // Side 0 makes the even turns, side 1 the odd ones. Pauses of random length between preparing,
 // looking for work and sleeping, and between making work and ringing, hit every moment of the
 // other's steps.
-bool Play(Table* table, uint32_t side, bool among_owners = false) {
+enum class Who { kEverybody, kOwner, kCaller };
+
+uint32_t Prepare(Doorbell& bell, Who who) {
+  if (who == Who::kCaller) return bell.PrepareCaller();
+  return bell.Prepare(who == Who::kOwner ? Heed::kOwner : Heed::kEverybody);
+}
+
+void Sleep(Doorbell& bell, Who who, uint32_t seen, TimePoint deadline) {
+  if (who != Who::kCaller) return bell.Sleep(seen, deadline);
+  bell.SleepAsCaller(seen, deadline);
+}
+
+bool Play(Table* table, uint32_t side, Who who = Who::kEverybody) {
   std::mt19937 random(side + 1);
   const auto dawdle = [&random] {
     for (uint32_t i = random() % 64; i > 32; --i) CpuPause();
@@ -47,29 +59,30 @@ bool Play(Table* table, uint32_t side, bool among_owners = false) {
   for (uint32_t turn = side; turn < 2 * kRounds; turn += 2) {
     Doorbell& own = table->bells[side];
     while (table->turns.load(std::memory_order_relaxed) != turn) {
-      const uint32_t seen = own.Prepare(among_owners ? Heed::kOwner : Heed::kEverybody);
+      const uint32_t seen = Prepare(own, who);
       dawdle();
       if (table->turns.load(std::memory_order_relaxed) == turn) break;
       dawdle();
-      own.Sleep(seen, patience.end());
+      Sleep(own, who, seen, patience.end());
       own.Cancel();
       if (patience.over()) return false;
     }
     own.Cancel();
     table->turns.store(turn + 1, std::memory_order_relaxed);
     dawdle();
-    among_owners ? table->bells[1 - side].RingAsOwner() : table->bells[1 - side].Ring();
+    Doorbell& peers = table->bells[1 - side];
+    who == Who::kOwner ? peers.RingAsOwner() : peers.Ring();
   }
   return true;
 }
 
 TEST_CASE("no ring is lost between threads", "[doorbell]") {
   const Deadline deadline("ping-pong of threads");
-  const bool among_owners = GENERATE(false, true);
+  const Who who = GENERATE(Who::kEverybody, Who::kOwner, Who::kCaller);
   const auto table = std::make_unique<Table>();
   bool other_finished = false;
-  std::thread other([&] { other_finished = Play(table.get(), 1, among_owners); });
-  CHECK(Play(table.get(), 0, among_owners));
+  std::thread other([&] { other_finished = Play(table.get(), 1, who); });
+  CHECK(Play(table.get(), 0, who));
   other.join();
   CHECK(other_finished);
   CHECK(table->turns == 2 * kRounds);
@@ -120,6 +133,44 @@ TEST_CASE("rings reach whom they are heeded by", "[doorbell]") {
   CHECK(rings() == std::pair(1u, 1u));
   bell->Cancel();
   CHECK(rings() == std::pair(0u, 0u));
+}
+
+TEST_CASE("while a caller sleeps every ring wakes it, and it alone", "[doorbell]") {
+  const auto bell = std::make_unique<Doorbell>();
+  const uint32_t engine_seen = bell->Prepare();
+  const bool left_alone = GENERATE(false, true);
+  const auto rings_heard = [&] {
+    const uint32_t before = bell->PrepareCaller();
+    if (left_alone) CHECK(bell->LeaveToCaller());
+    bell->Ring();
+    bell->RingAsOwner();
+    CHECK(bell->SleepAsCaller(before, kNever) == EAGAIN);
+    return bell->PrepareCaller() - before;
+  };
+  CHECK(rings_heard() == 2);
+  CHECK(bell->Sequence() == engine_seen);
+  bell->Cancel();
+  const uint32_t seen = bell->PrepareCaller();
+  bell->Prepare();
+  bell->Ring();
+  CHECK(bell->Sequence() == engine_seen + 1);  // the engine thread's again
+  CHECK(bell->PrepareCaller() == seen);
+}
+
+TEST_CASE("the engine thread leaves everything to a caller that sleeps, and to no other",
+          "[doorbell]") {
+  const auto bell = std::make_unique<Doorbell>();
+  CHECK_FALSE(bell->LeaveToCaller());
+  bell->Prepare();
+  CHECK_FALSE(bell->LeaveToCaller());
+  bell->PrepareCaller();
+  CHECK_FALSE(bell->CancelCaller());
+  CHECK(bell->heed() == Heed::kNobody);
+  bell->PrepareCaller();
+  CHECK(bell->LeaveToCaller());
+  CHECK_FALSE(bell->LeaveToCaller());
+  CHECK(bell->CancelCaller());
+  CHECK_FALSE(bell->LeaveToCaller());
 }
 
 TEST_CASE("a ring before preparing does not end the next sleep", "[doorbell]") {

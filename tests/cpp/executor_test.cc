@@ -50,6 +50,15 @@ class ScriptedBackend final : public backends::Backend, public backends::Run {
   std::map<uint32_t, ScriptedBackend*> splits;  // owned by the executor
 };
 
+std::shared_ptr<const control::PlannedBucket> PlannedOf(int64_t count, DType dtype,
+                                                        uint32_t process_set = 0) {
+  auto planned = std::make_shared<control::PlannedBucket>();
+  planned->bucket.process_set = process_set;
+  planned->bucket.dtype = dtype;
+  planned->bucket.counts = {count};
+  return planned;
+}
+
 struct Bench {
   explicit Bench(bool side_by_side = false) : owned(new ScriptedBackend(side_by_side)) {}
 
@@ -64,8 +73,7 @@ struct Bench {
   }
   void Enqueue(int64_t count, std::vector<Work*> completes, DType dtype = DType::kFloat32) {
     BucketJob job;
-    job.planned.bucket.counts = {count};
-    job.planned.bucket.dtype = dtype;
+    job.planned = PlannedOf(count, dtype);
     job.touches = completes;
     job.completes = std::move(completes);
     job.description = "allreduce 'w" + std::to_string(count) + "'";
@@ -183,8 +191,7 @@ TEST_CASE("a group that loses one of its buckets fails as a whole", "[executor]"
   Work* const group = bench.Submit("group");
   for (const bool last : {false, true}) {
     BucketJob job;
-    job.planned.bucket.counts = {1};
-    job.planned.bucket.dtype = last == first_is_lost ? DType::kFloat32 : DType::kBool;
+    job.planned = PlannedOf(1, last == first_is_lost ? DType::kFloat32 : DType::kBool);
     job.touches = {group};
     if (last) job.completes = {group};
     bench.executor.Enqueue(std::move(job), std::chrono::seconds(3));
@@ -197,9 +204,7 @@ TEST_CASE("a group that loses one of its buckets fails as a whole", "[executor]"
 
 BucketJob JobOf(uint32_t process_set, int64_t count) {
   BucketJob job;
-  job.planned.bucket.process_set = process_set;
-  job.planned.bucket.dtype = DType::kFloat32;
-  job.planned.bucket.counts = {count};
+  job.planned = PlannedOf(count, DType::kFloat32, process_set);
   return job;
 }
 

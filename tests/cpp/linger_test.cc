@@ -22,11 +22,22 @@ TEST_CASE("what is submitted goes after a pause", "[linger]") {
 TEST_CASE("a stream without a pause goes in parts", "[linger]") {
   Linger linger(microseconds(30));
   linger.Took(kStart, true);
-  for (int i = 1; i <= 29; ++i) linger.Took(kStart + i * microseconds(10), false);
+  for (int i = 1; i < 96; ++i) linger.Took(kStart + i * microseconds(10), false);
   CHECK(linger.until() == kStart + Linger::kMostPauses * microseconds(30));
   // What comes after that begins anew.
-  linger.Took(kStart + microseconds(310), true);
-  CHECK(linger.until() == kStart + microseconds(340));
+  linger.Took(kStart + microseconds(970), true);
+  CHECK(linger.until() == kStart + microseconds(1000));
+}
+
+TEST_CASE("whoever wakes up for a pause and finds a stream looks ever more seldom", "[linger]") {
+  Linger linger(microseconds(30));
+  linger.Took(kStart, true);
+  for (const int until : {90, 210, 450, 690, 930, 960}) {
+    linger.Took(linger.until(), false);
+    CHECK(linger.until() == kStart + microseconds(until));
+  }
+  linger.Took(kStart + microseconds(960), true);
+  CHECK(linger.until() == kStart + microseconds(990));
 }
 
 TEST_CASE("without a pause to wait for everything goes at once", "[linger]") {

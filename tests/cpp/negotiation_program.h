@@ -153,6 +153,7 @@ class ProgramWriter {
     }
     request.process_set = static_cast<uint32_t>(set);
     request.transient = random_.Chance(15);
+    if (random_.Chance(30)) request.priority = static_cast<int32_t>(random_.Int(-2, 2));
     return request;
   }
 
@@ -160,7 +161,8 @@ class ProgramWriter {
     const std::vector<int>& members = program_.sets[role.key.first];
     const int someone = members[random_.Below(members.size())];
     if (random_.Chance(12)) {
-      for (const int rank : members) ChangeTensors(role.offers[static_cast<size_t>(rank)]);
+      const auto priority = static_cast<int32_t>(random_.Int(-2, 2));
+      for (const int rank : members) ChangeAlike(role.offers[static_cast<size_t>(rank)], priority);
     }
     if (random_.Chance(25)) ChangeOwn(role.offers[static_cast<size_t>(someone)]);
     if (random_.Chance(30)) CopyAll(role);
@@ -171,8 +173,9 @@ class ProgramWriter {
   }
 
   // What all ranks change alike.
-  static void ChangeTensors(SharedRequest& offer) {
+  static void ChangeAlike(SharedRequest& offer, int32_t priority) {
     auto changed = std::make_shared<Request>(*offer);
+    changed->priority = priority;
     for (TensorSpec& tensor : changed->tensors) tensor.shape.back() += 1;
     offer = std::move(changed);
   }

@@ -14,6 +14,7 @@
 #include "control/messages.h"
 #include "control/planner.h"
 #include "control/slot_table.h"
+#include "control_samples.h"
 #include "negotiation_program.h"
 
 namespace rueda::control {
@@ -117,11 +118,11 @@ class SimulatedRank {
     Batch batch;
     for (const SharedRequest& request : unsent_) {
       const uint32_t slot = table_.Find(request);
-      slot == kNoSlot ? batch.requests.push_back(*request) : batch.slots.push_back(slot);
+      slot == kNoSlot ? batch.requests.push_back(request) : (void)batch.slots.Insert(slot);
     }
     unsent_.clear();
     full_offers_ += batch.requests.size();
-    bit_offers_ += batch.slots.size();
+    bit_offers_ += batch.slots.count();
     left_ = leave_reason.has_value();
     batch.leave_reason = std::move(leave_reason);
     if (left_) remaining_.clear();
@@ -134,7 +135,8 @@ class SimulatedRank {
     if (!frame.ok()) return frame.status().message();
     if (frame->number != ++frames_) return "a frame is missing";
     std::map<uint32_t, std::vector<AgreedRequest>> agreed;
-    for (const Response& response : frame->responses) {
+    const std::vector<Response> answers = AnswersOf(*frame);
+    for (const Response& response : answers) {
       const std::string problem = Take(response, agreed);
       if (!problem.empty()) return problem;
     }
@@ -178,7 +180,7 @@ class SimulatedRank {
 
   std::string Take(const Response& response,
                    std::map<uint32_t, std::vector<AgreedRequest>>& agreed) {
-    const Response* full = response.cached ? table_.Agreed(response.slot) : &response;
+    const Response* full = IsCached(response) ? table_.Agreed(response.slot) : &response;
     if (!full) return "a cached slot is unknown";
     if (!full->AddressedTo(rank_)) return {};
     if (full->error.code() == StatusCode::kShutDown) return TakeAcknowledgement(*full);
@@ -193,12 +195,12 @@ class SimulatedRank {
       }
       if (member && join_ && !full->error.ok()) return {};  // it was answered without this rank
       if (member) return "an answer to '" + key.second + "', which is not in flight";
-      if (!response.cached && response.absent.empty()) table_.Learn(nullptr, response);
+      if (!IsCached(response) && response.absent.empty()) table_.Learn(nullptr, response);
       return {};
     }
     Submission& submission = submissions_[found->second];
     const SharedRequest& own = Own(*submission.use);
-    if (!response.cached && response.absent.empty()) table_.Learn(own, response);
+    if (!IsCached(response) && response.absent.empty()) table_.Learn(own, response);
     in_flight_.erase(found);
     if (!full->error.ok()) {
       ++submission.completions;

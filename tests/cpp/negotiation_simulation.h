@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/coordinator.h"
+#include "control/request_memo.h"
 #include "negotiation_program.h"
 #include "negotiation_rank.h"
 
@@ -150,17 +151,19 @@ class Simulation {
   void Absorb(size_t rank) {
     const std::vector<uint8_t> bytes = up_[rank].front();
     up_[rank].pop_front();
-    const Result<Batch> batch = DecodeBatch(bytes.data(), bytes.size());
-    if (!batch.ok()) return Fail(batch.status().message());
-    for (const uint32_t slot : batch->slots)
-      offered_[key_of_slot_[slot]].insert(static_cast<int>(rank));
-    for (const Request& request : batch->requests) {
-      offered_[{request.process_set, request.name}].insert(static_cast<int>(rank));
-      if (request.kind == OpKind::kJoin)
-        joined_.insert({request.process_set, static_cast<int>(rank)});
-      in_full_.insert({request.process_set, request.name});
+    Batch batch;
+    const Status decoded = DecodeBatch(bytes, &batch, &memo_);
+    if (!decoded.ok()) return Fail(decoded.message());
+    batch.slots.ForEach([&](size_t slot) {
+      offered_[key_of_slot_[static_cast<uint32_t>(slot)]].insert(static_cast<int>(rank));
+    });
+    for (const SharedRequest& request : batch.requests) {
+      offered_[{request->process_set, request->name}].insert(static_cast<int>(rank));
+      if (request->kind == OpKind::kJoin)
+        joined_.insert({request->process_set, static_cast<int>(rank)});
+      in_full_.insert({request->process_set, request->name});
     }
-    Fail(coordinator_.Absorb(static_cast<int>(rank), *batch, clock_.Now()).message());
+    Fail(coordinator_.Absorb(static_cast<int>(rank), batch, clock_.Now()).message());
   }
 
   // As an autotuner does, between any two frames.
@@ -178,7 +181,7 @@ class Simulation {
     const std::optional<Frame> frame = coordinator_.Decide(clock_.Now());
     if (!frame) return Fail("Decide had nothing to say although its deadline had passed");
     if (limits_ && frame->limits != *limits_) Fail("a frame has other limits than were set");
-    for (const Response& response : frame->responses) CheckOffered(response);
+    for (const Response& response : AnswersOf(*frame)) CheckOffered(response);
     figures_.frames.push_back(Encode(*frame));
     for (auto& link : down_) link.push_back(figures_.frames.back());
   }
@@ -187,7 +190,7 @@ class Simulation {
   void CheckOffered(const Response& response) {
     if (response.error.code() == StatusCode::kShutDown) return;
     const Key key =
-        response.cached ? key_of_slot_[response.slot] : Key{response.process_set, response.name};
+        IsCached(response) ? key_of_slot_[response.slot] : Key{response.process_set, response.name};
     std::set<int>& offered = offered_[key];
     if (response.only_rank >= 0) {
       if (offered.erase(response.only_rank) != 1) Fail("an answer to a rank that did not offer");
@@ -217,7 +220,7 @@ class Simulation {
     }
     offered.clear();
     const bool only_bits = in_full_.erase(key) == 0;
-    if (only_bits != response.cached && response.absent.empty() && response.error.ok()) {
+    if (only_bits != IsCached(response) && response.absent.empty() && response.error.ok()) {
       Fail("the answer to '" + key.second + "' is cached, or not, against the offers");
     }
     if (response.slot != kNoSlot) key_of_slot_[response.slot] = key;
@@ -320,6 +323,7 @@ class Simulation {
   const Program program_;
   bool ample_ = true;             // slots for all names
   std::optional<Limits> limits_;  // if they did
+  RequestMemo memo_;
   Coordinator coordinator_;
   ManualClock clock_;
   std::deque<SimulatedRank> ranks_;

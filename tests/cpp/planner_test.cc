@@ -309,4 +309,60 @@ TEST_CASE("a join runs like a barrier", "[planner]") {
                              "allreduce float32 2 completes 2"});
 }
 
+namespace {
+
+Request Prior(Request request, int32_t priority) {
+  request.priority = priority;
+  return request;
+}
+
+// The requests in the order in which they are completed.
+std::vector<size_t> CompletedBy(const std::vector<PlannedBucket>& plan) {
+  std::vector<size_t> order;
+  for (const PlannedBucket& planned : plan)
+    order.insert(order.end(), planned.completes.begin(), planned.completes.end());
+  return order;
+}
+
+}  // namespace
+
+TEST_CASE("higher priorities run sooner, equal ones in their order", "[planner]") {
+  const auto placed = [](const char* name, int32_t priority) {
+    return Prior(Allreduce(name, {3}), priority);
+  };
+  Agreements agreements;
+  constexpr int32_t kPriorities[] = {0, 5, -7, 5, INT32_MAX, 0, INT32_MIN};
+  for (const int32_t priority : kPriorities) agreements.Add(placed("x", priority), {0, 64});
+  CHECK(CompletedBy(agreements.Plan()) == std::vector<size_t>{4, 1, 3, 0, 5, 2, 6});
+}
+
+TEST_CASE("no priority carries a request across a barrier or a join", "[planner]") {
+  Request join = Barrier("j");
+  join.kind = OpKind::kJoin;
+  const auto plan = Agreements()
+                        .Add(Prior(Allreduce("a"), 1), {0, 0})
+                        .Add(Prior(Allreduce("b"), 2), {64, 64})
+                        .Add(Prior(Barrier("c"), 9))
+                        .Add(Prior(Allreduce("d"), 3), {128, 128})
+                        .Add(join)
+                        .Add(Prior(Allreduce("e"), 4), {0, 64})
+                        .Add(Prior(Allreduce("f"), 8), {64, 0})
+                        .Plan();
+  CHECK(CompletedBy(plan) == std::vector<size_t>{1, 0, 2, 3, 4, 6, 5});
+}
+
+TEST_CASE("a shared bucket runs in the place of its most urgent tensor", "[planner]") {
+  const auto plan = Agreements()
+                        .Add(Typed("a", DType::kInt64, 1))
+                        .Add(Allreduce("b", {3}))
+                        .Add(Prior(Allreduce("c", {4}), 1), {0, 64})
+                        .Add(Prior(Allreduce("d", {5}), 2))
+                        .Plan();
+  CHECK(Short(plan) == Lines{"allreduce float32 8 completes 3 1",
+                             "allreduce float32 16 completes 2", "allreduce int64 1 completes 0"});
+  REQUIRE(plan[0].slices.size() == 2);
+  CHECK(plan[0].slices[0].agreed == 3);
+  CHECK(plan[0].slices[1].agreed == 1);
+}
+
 }  // namespace rueda::control

@@ -28,6 +28,7 @@ inline Request RandomRequest(Random& random) {
   request.postscale = kFactors[random.Below(4)];
   request.process_set = static_cast<uint32_t>(random.Below(3));
   request.transient = random.Chance(50);
+  if (random.Chance(50)) request.priority = static_cast<int32_t>(random.Next());
   request.placement = random.Chance(50) ? kPrivate : random.Int(0, int64_t{1} << 40);
   request.name = RandomText(random, 40);
   request.parts.resize(random.Below(3));
@@ -43,12 +44,12 @@ inline Request RandomRequest(Random& random) {
   return request;
 }
 
-inline std::vector<uint32_t> RandomSlots(Random& random) {
-  std::vector<uint32_t> slots;
+inline BitSet RandomSlots(Random& random) {
+  BitSet slots;
   const size_t sparseness = 1 + random.Below(40);
   uint32_t slot = static_cast<uint32_t>(random.Below(1000));
   for (size_t i = random.Below(40); i > 0; --i) {
-    slots.push_back(slot);
+    slots.Insert(slot);
     slot += static_cast<uint32_t>(1 + random.Below(sparseness));
   }
   return slots;
@@ -57,7 +58,8 @@ inline std::vector<uint32_t> RandomSlots(Random& random) {
 inline Batch RandomBatch(Random& random) {
   Batch batch;
   batch.slots = RandomSlots(random);
-  for (size_t i = random.Below(4); i > 0; --i) batch.requests.push_back(RandomRequest(random));
+  for (size_t i = random.Below(4); i > 0; --i)
+    batch.requests.push_back(Shared(RandomRequest(random)));
   if (random.Chance(30)) batch.leave_reason = RandomText(random, 100);
   return batch;
 }
@@ -93,10 +95,10 @@ inline Frame RandomFrame(Random& random) {
   frame.limits.bucket_bytes = random.Int(0, int64_t{1} << 40);
   frame.limits.run_timeout = Duration(random.Int(0, int64_t{1} << 60));
   frame.limits.linger = Duration(random.Int(0, int64_t{1} << 40));
+  frame.cached = RandomSlots(random);
   for (size_t i = random.Below(6); i > 0; --i) {
     if (random.Chance(30)) frame.responses.push_back(RandomAgreed(random));
     if (random.Chance(30)) frame.responses.push_back(RandomError(random));
-    for (const uint32_t slot : RandomSlots(random)) frame.responses.push_back(Cached(slot));
   }
   return frame;
 }

@@ -41,6 +41,9 @@ TEST_CASE("a request that changed in anything is not found", "[slot_table]") {
   changed = Allreduce("x");
   changed.prescale = -1.0;
   CHECK(table.Find(Share(changed)) == kNoSlot);
+  changed = Allreduce("x");
+  changed.priority = 1;
+  CHECK(table.Find(Share(changed)) == kNoSlot);
   CHECK(table.Find(Share(Allreduce("x", {3}))) == kNoSlot);
 }
 

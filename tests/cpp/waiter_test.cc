@@ -29,8 +29,8 @@ std::vector<Next> Steps(int pauses, int yields) {
   return steps;
 }
 
-const std::vector<Next> kWithYields = Steps(Waiter::kPauses, Waiter::kYields);
-const std::vector<Next> kWithoutYields = Steps(Waiter::kPauses, 0);
+const std::vector<Next> kWithYields = Steps(Waiter::kSpin.pauses, Waiter::kSpin.yields);
+const std::vector<Next> kWithoutYields = Steps(Waiter::kSpin.pauses, 0);
 
 // How many waits in a row go without yields from here on.
 int WaitsWithoutYields(Waiter& waiter) {
@@ -48,6 +48,17 @@ TEST_CASE("a wait is pauses, then yields, then sleep", "[waiter]") {
   CHECK(waiter.Decide() == Next::kPause);
 }
 
+TEST_CASE("a wait is as long as it is told to be, until it is told again", "[waiter]") {
+  Waiter waiter;
+  for (const Waiter::Spin spin : {Waiter::kCrowdSpin, Waiter::kCallSpin, Waiter::kSpin}) {
+    waiter.Reset(spin);
+    for (int i = 0; i < 2; ++i) CHECK(OneWait(waiter) == Steps(spin.pauses, spin.yields));
+    waiter.YieldTook(kSlow);
+    CHECK(OneWait(waiter) == Steps(spin.pauses, 0));
+    waiter = Waiter();
+  }
+}
+
 TEST_CASE("finding something starts the next wait with pauses, wherever it came", "[waiter]") {
   const int found_after = GENERATE(0, 1, 49, 50, 51, 113, 114);
   Waiter waiter;
@@ -63,7 +74,7 @@ TEST_CASE("yields that are fast enough change nothing", "[waiter]") {
 
 TEST_CASE("a slow yield sends the wait it is in to sleep", "[waiter]") {
   Waiter waiter;
-  for (int i = 0; i < Waiter::kPauses + 3; ++i) (void)waiter.Decide();
+  for (int i = 0; i < Waiter::kSpin.pauses + 3; ++i) (void)waiter.Decide();
   waiter.YieldTook(kSlow);
   CHECK(waiter.Decide() == Next::kSleep);
 }
@@ -98,8 +109,8 @@ TEST_CASE("steps end in sleep", "[waiter]") {
   Waiter waiter;
   int steps = 1;
   while (!waiter.Step()) ++steps;
-  CHECK(steps > Waiter::kPauses);
-  CHECK(steps <= Waiter::kPauses + Waiter::kYields + 1);
+  CHECK(steps > Waiter::kSpin.pauses);
+  CHECK(steps <= Waiter::kSpin.pauses + Waiter::kSpin.yields + 1);
 }
 
 }  // namespace

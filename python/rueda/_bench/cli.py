@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rueda._bench.chart import NoChart, write_chart
+from rueda._bench.control_settings import ControlSettings, goal_control
+from rueda._bench.control_table import ControlTable, how_made
 from rueda._bench.goal_plan import goal_settings
 from rueda._bench.goals import verdicts
 from rueda._bench.markdown import markdown
@@ -62,14 +64,18 @@ class _Bench:
 
     def run(self) -> int:
         """Measure, print and write."""
-        settings = self._command.settings
-        runs = goal_settings(settings) if self._command.goals else [settings]
+        command, settings = self._command, self._command.settings
         self._introduce()
-        for one in runs:
-            self._run(one)
-        if self._command.goals:
-            self._report.verdicts = verdicts(self._report.rows)
+        if command.goals:
+            for one in goal_settings(settings):
+                self._run(one)
+            self._simulate(goal_control(settings.rounds))
+            self._report.verdicts = verdicts(self._report.rows, self._report.control)
             self._print_goals(self._report.verdicts)
+        elif command.control is not None:
+            self._simulate(command.control)
+        else:
+            self._run(settings)
         self._write()
         wrong = [
             f"{row.variant.label}: {row.measured.wrong} wrong elements: {heading(row.case, [])}"
@@ -78,27 +84,29 @@ class _Bench:
         ]
         for text in dict.fromkeys(wrong):
             print(f"rueda bench: {text}", file=sys.stderr)
-        return FAILED if wrong or not self._report.rows else 0
+        return FAILED if wrong or not (self._report.rows or self._report.control) else 0
 
     def _introduce(self) -> None:
         machine = self._report.machine
         versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
         self._say(
             f"{machine.processor}, {machine.cores} cores, {machine.memory_bytes / (1 << 30):.0f} "
-            f"GiB, Linux {machine.kernel}; {versions}. Medians of {self._report.rounds} rounds in "
-            f"which all take turns; {self._units()}"
+            f"GiB, Linux {machine.kernel}; {versions}. {self._units()}"
         )
         if self._report.busy:
             self._report.remark(self._report.busy)
             self._say(self._report.busy)
 
     def _units(self) -> str:
+        if self._command.control is not None:
+            return "Microseconds of virtual time; x: times as much as with 2 ranks"
+        medians = f"Medians of {self._report.rounds} rounds in which all take turns; "
         if self._command.settings.workloads == ("train",):
             return (
-                "milliseconds. exposed: what communication adds to the step; comm: what it adds "
-                "to one that computes nothing; kept: zero_grad(set_to_none=False)"
+                f"{medians}milliseconds. exposed: what communication adds to the step; comm: what "
+                "it adds to one that computes nothing; kept: zero_grad(set_to_none=False)"
             )
-        return "GB/s, decimal; limit: every rank reads and writes its own buffer once"
+        return f"{medians}GB/s, decimal; limit: every rank reads and writes its own buffer once"
 
     def _run(self, settings: Settings) -> None:
         from rueda._bench.run import run_cases  # noqa: PLC0415 - after what --help needs
@@ -122,6 +130,25 @@ class _Bench:
             print("\n".join(self._table.case(case, rows, results)), flush=True)
 
         run_cases(settings, cases, began, told)
+
+    def _simulate(self, settings: ControlSettings) -> None:
+        from rueda._bench.control_run import row_names, simulate  # noqa: PLC0415 - as above
+
+        table, report = ControlTable(self._columns), self._report
+        report.control_settings = settings
+        for case, topology, ranks in row_names(settings):
+            if self._live:
+                text = f"\r\x1b[K... {case}, {topology}, {ranks} ranks"
+                print(text, end="", file=sys.stderr, flush=True)
+            try:
+                report.control.append(simulate(settings, case, topology, ranks))
+            except RuntimeError as error:
+                raise ValueError(f"{case} with {ranks} ranks: {error}") from error
+            finally:
+                if self._live:
+                    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print("\n".join(table.lines(report.control)), flush=True)
+        self._say(how_made(settings), before=1)
 
     def _print_goals(self, judged: Sequence[Verdict]) -> None:
         self._say("goals", before=1)

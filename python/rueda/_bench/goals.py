@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rueda._bench.control_goals import control_verdicts
+from rueda._bench.control_rows import ControlRow
 from rueda._bench.placement import DIFFERENT_L3, SAME_CORE, SHARED_CORES, SHARED_L3
 from rueda._bench.rows import Row
 from rueda._bench.text_table import size_text
@@ -51,12 +53,13 @@ class _Rows:
         ]
 
 
-def verdicts(all_rows: Sequence[Row]) -> list[Verdict]:
-    """Judge all goals."""
+def verdicts(all_rows: Sequence[Row], control: Sequence[ControlRow] = ()) -> list[Verdict]:
+    """Judge all goals, from what was measured and what was simulated."""
     rows = _Rows(all_rows)
     found: list[Verdict] = []
-    for judge in (_one, _two, _three, _four, _five, _six, _seven):
+    for judge in (_one, _two, _three, _four, _five, _six):
         found += judge(rows)
+    found += control_verdicts("7", control)
     return [*found, *training_verdicts("8", all_rows), *_nine(rows), *_ten(rows)]
 
 
@@ -208,13 +211,6 @@ def _six(rows: _Rows) -> list[Verdict]:
     return [
         _time("6", "Python, 300 x 1 KiB submitted and waited for", each, 500),
         _time("6", "Python, 300 x 1 KiB in one grouped call", group, 100),
-    ]
-
-
-def _seven(rows: _Rows) -> list[Verdict]:
-    reached = "not measured by this command: it is the control plane alone, simulated"
-    return [
-        Verdict("7", "300 cached tensors agreed on", reached, "below 5 us a cycle", None),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rueda._bench.control_table import CONTROL_LEFT, control_cells, how_made
 from rueda._bench.plan import describe_case
 from rueda._bench.report import Report
 from rueda._bench.rows import Row
@@ -28,6 +29,10 @@ def markdown(report: Report) -> str:
     for ranks in sorted({row.ranks for row in report.rows}):
         lines += ["", f"## {ranks} rank{'s' if ranks > 1 else ''}", ""]
         lines += _rows([row for row in report.rows if row.ranks == ranks])
+    if report.control and report.control_settings is not None:
+        titles, cells = control_cells(report.control)
+        lines += ["", "## Control plane, simulated", "", how_made(report.control_settings), ""]
+        lines += _table(titles, cells, left=CONTROL_LEFT)
     if report.verdicts:
         lines += ["", "## Goals", ""]
         lines += _table(

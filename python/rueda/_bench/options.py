@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from rueda._bench.control_options import OF_CONTROL, add_control, control_settings
+from rueda._bench.control_settings import ControlSettings
 from rueda._bench.models import MODELS
 from rueda._bench.option_values import one_of, several_of, size_of, whole
 from rueda._bench.settings import (
@@ -32,6 +34,7 @@ _OF_MESSAGES = (
     *("sizes", "min", "max", "factor", "collective", "dtype", "op", "level", "roads"),
     *("workload", "chart"),
 )
+_OF_TRAINING = ("model", "compute_ms")
 _QUICK_ROUNDS, _QUICK_SAMPLE_S = 5, 0.003
 _EPILOG = """\
 Sizes are binary: 4K is 4096 bytes; rates are decimal. Levels: transport is the shared-memory
@@ -42,6 +45,8 @@ tensors. docs/performance.md describes the method and every column.
 --train measures steps of forward, backward and optimizer without communication, with rueda's
 DistributedOptimizer, and with those of --peers gloo (DistributedDataParallel) and horovod: what
 communication takes by itself, what of it the step is longer for, and what computing hides.
+
+--control starts no ranks: one process simulates the coordination of up to 4096, in virtual time.
 """
 
 
@@ -51,6 +56,7 @@ class Command:
 
     Attributes:
         settings: What to measure.
+        control: What to simulate instead, if that was asked for.
         goals: Whether to measure and print the project's goals instead of a table of sizes.
         quick: Whether a rough answer is wanted.
         json: Where to write the results as JSON, if anywhere.
@@ -59,6 +65,7 @@ class Command:
     """
 
     settings: Settings
+    control: ControlSettings | None
     goals: bool
     quick: bool
     json: Path | None
@@ -87,7 +94,7 @@ def _parser() -> _Parser:
     made = _Parser(
         prog="rueda bench",
         description="Measure collectives and training steps of rueda beside the machine's limit\n"
-        "and other libraries.",
+        "and other libraries, or simulate its control plane.",
         epilog=_EPILOG,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -110,6 +117,7 @@ def _parser() -> _Parser:
     _choices(train, "--model", MODELS, Settings.model, several=False)
     text = f"how long a step computes (default: {Settings.compute_ms})"
     train.add_argument("--compute-ms", metavar="N", help=text)
+    add_control(made)
     how = made.add_argument_group("how")
     how.add_argument("--rounds", metavar="N", help="samples of each variant (default: 15)")
     how.add_argument("--quick", action="store_true", help="fewer and shorter samples, fewer sizes")
@@ -146,8 +154,11 @@ def parse(words: Sequence[str]) -> Command:
         guess = nearest(unknown[0], made.names)
         hint = f"did you mean {guess}?" if guess else "rueda bench --help lists the options"
         raise UsageError(f"unknown option {unknown[0]}; {hint}")
+    _check_mode(given)
+    settings = _settings(given)
     command = Command(
-        settings=_settings(given),
+        settings=settings,
+        control=control_settings(given, settings.rounds) if given.control else None,
         goals=given.goals,
         quick=given.quick,
         json=given.json,
@@ -195,7 +206,6 @@ def _check(command: Command, given: argparse.Namespace) -> None:
         raise UsageError(f"--peers {given.peers}: none stands alone")
     if settings.collective in ("broadcast", "allgather") and given.op is not None:
         raise UsageError(f"--op {given.op}: {settings.collective} adds nothing")
-    _check_training(given)
     if command.goals:
         for name in ("np", "sizes", "min", "max", "factor", "collective", "dtype", "op", "level"):
             value = getattr(given, name)
@@ -207,16 +217,28 @@ def _check(command: Command, given: argparse.Namespace) -> None:
             raise UsageError(f"--{name} {path}: there is no folder {path.absolute().parent}")
 
 
-def _check_training(given: argparse.Namespace) -> None:
-    if given.goals and given.train:
-        raise UsageError("--goals measures training steps, too; leave out --train")
-    refused = _OF_MESSAGES if given.train else ("model", "compute_ms")
-    for name in refused:
-        if getattr(given, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            if given.train:
-                raise UsageError(f"{option} is for messages; leave it out, or leave out --train")
-            raise UsageError(f"{option} is for training steps; add --train")
+def _check_mode(given: argparse.Namespace) -> None:
+    """Refuse what does not go with messages, training steps or the simulation, whichever it is."""
+    if given.train and given.control:
+        raise UsageError("--train and --control are two benchmarks; give one")
+    mode = "train" if given.train else "control" if given.control else ""
+    if given.goals and mode:
+        what = "training steps" if mode == "train" else "the control plane"
+        raise UsageError(f"--goals measures {what}, too; leave out --{mode}")
+    for names, of, what in (
+        (_OF_MESSAGES, "", "for messages"),
+        (_OF_TRAINING, "train", "for training steps"),
+        (OF_CONTROL, "control", "for the simulated control plane"),
+    ):
+        for name in names:
+            if of != mode and getattr(given, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                advice = f"leave it out, or leave out --{mode}" if mode else f"add --{of}"
+                raise UsageError(f"{option} is {what}; {advice}")
+    if given.control and given.np != "2":
+        raise UsageError("-np starts ranks, and --control simulates them; give --ranks")
+    if given.control and given.peers is not None:
+        raise UsageError("--peers are not simulated; leave it out, or leave out --control")
 
 
 def _sizes(given: argparse.Namespace, settings: Settings) -> tuple[int, ...]:

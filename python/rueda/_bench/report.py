@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from rueda._bench.control_rows import ControlRow, control_values
+from rueda._bench.control_settings import ControlSettings
 from rueda._bench.rows import Row
 from rueda._bench.training import training_rows, training_values
 from rueda._bench.verdict import Verdict
@@ -48,6 +50,8 @@ class Report:
         began: When, by the wall.
         load: The machine's load average of the minute before it.
         rows: What was measured.
+        control: What was simulated.
+        control_settings: With which numbers, if anything was.
         remarks: What was not, and why.
         verdicts: On goals, if they were asked for.
     """
@@ -58,6 +62,8 @@ class Report:
     began: str
     load: float
     rows: list[Row] = field(default_factory=list)
+    control: list[ControlRow] = field(default_factory=list)
+    control_settings: ControlSettings | None = None
     remarks: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -133,6 +139,8 @@ def as_json(report: Report) -> dict[str, Any]:
                 training_rows([row for row in report.rows if row.ranks == ranks])
             )
         ],
+        "control": control_values(report.control),
+        "control_settings": asdict(report.control_settings) if report.control_settings else None,
         "remarks": report.remarks,
         "goals": [asdict(verdict) for verdict in report.verdicts],
     }

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 # By their paths: the folders of tests are no packages.
-for _name in ("bench_rows", "fake_horovod"):
+for _name in ("bench_rows", "control_rows_by_hand", "fake_horovod"):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(f"{_name}.py"))
     assert _spec is not None
     assert _spec.loader is not None

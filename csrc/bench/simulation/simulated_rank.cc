@@ -1,0 +1,153 @@
+#include "bench/simulation/simulated_rank.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+namespace rueda::bench {
+namespace {
+
+PlannedSet& SetOf(std::vector<PlannedSet>* planned, uint32_t process_set) {
+  const auto found = std::find_if(planned->begin(), planned->end(), [&](const PlannedSet& known) {
+    return known.process_set == process_set;
+  });
+  return found != planned->end() ? *found
+                                 : planned->emplace_back(PlannedSet{process_set, {}, {}, nullptr});
+}
+
+}  // namespace
+
+SimulatedRank::SimulatedRank(int rank, const std::map<uint32_t, std::vector<int>>* sets)
+    : rank_(rank) {
+  for (const auto& [id, ranks] : *sets) {
+    if (std::binary_search(ranks.begin(), ranks.end(), rank)) own_sets_[id] = &ranks;
+  }
+}
+
+void SimulatedRank::Submit(const std::vector<control::SharedRequest>& requests) {
+  for (const control::SharedRequest& request : requests) {
+    const control::OfferKey key({request->process_set, request->name});
+    unsent_.push_back(&in_flight_.insert_or_assign(key, request).first->second);
+  }
+}
+
+size_t SimulatedRank::Recall() const {
+  size_t known = 0;
+  for (const auto& [key, request] : in_flight_) {
+    const uint32_t slot = slots_.Find(request);
+    const control::Response* agreed = slots_.Agreed(slot);
+    if (agreed != nullptr && agreed->absent.empty() && !request->tensors.empty()) ++known;
+  }
+  return known;
+}
+
+const control::Batch& SimulatedRank::MakeBatch() {
+  batch_.Clear();
+  for (const control::SharedRequest* offered : unsent_) {
+    const control::SharedRequest& request = *offered;
+    const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(request);
+    if (slot == control::kNoSlot) {
+      batch_.requests.push_back(request);
+      continue;
+    }
+    batch_.slots.Insert(slot);
+    if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + size_t{1});
+    offered_by_slot_[slot] = offered;
+  }
+  unsent_.clear();
+  return batch_;
+}
+
+const std::vector<uint8_t>& SimulatedRank::EncodeBatch() {
+  control::Encode(batch_, &encoded_);
+  return encoded_;
+}
+
+Status SimulatedRank::Receive(std::span<const uint8_t> bytes, std::vector<PlannedSet>* planned) {
+  RUEDA_RETURN_IF_ERROR(control::DecodeFrame(bytes, &frame_));
+  return Take(frame_, planned);
+}
+
+Status SimulatedRank::Take(const control::Frame& frame, std::vector<PlannedSet>* planned) {
+  RUEDA_RETURN_IF_ERROR(TakeCached(frame, planned));
+  for (const control::Response& response : frame.responses) {
+    RUEDA_RETURN_IF_ERROR(TakeResponse(response, planned));
+  }
+  control::Limits limits = frame.limits;
+  if (misplans_) limits.bucket_bytes = 1;
+  for (PlannedSet& set : *planned) {
+    set.buckets = plans_.PlanOf({set.process_set, set.cached, limits}, set.agreed,
+                                *own_sets_.at(set.process_set));
+  }
+  return Status::Ok();
+}
+
+Status SimulatedRank::TakeCached(const control::Frame& frame, std::vector<PlannedSet>* planned) {
+  size_t known = 0;
+  for (const auto& [process_set, slots] : slots_.sets()) {
+    control::BitSet cached = frame.cached;
+    cached.Intersect(slots);
+    known += cached.count();
+    if (cached.empty() || !own_sets_.contains(process_set)) continue;
+    PlannedSet& set = SetOf(planned, process_set);
+    set.cached = cached;
+    set.agreed.reserve(cached.count());
+    cached.ForEach([&](size_t slot) {
+      const auto* offered = slot < offered_by_slot_.size() ? offered_by_slot_[slot] : nullptr;
+      if (offered == nullptr) return;
+      set.agreed.push_back({offered->get(), slots_.Agreed(static_cast<uint32_t>(slot))});
+    });
+    if (set.agreed.size() < cached.count()) return NotOffered("slots of other requests");
+  }
+  return known == frame.cached.count() ? Status::Ok() : NotOffered("slots it was never given");
+}
+
+void SimulatedRank::Learn(const control::SharedRequest& request,
+                          const control::Response& response) {
+  slots_.Learn(request, response);
+  plans_.Forget();
+}
+
+Status SimulatedRank::TakeResponse(const control::Response& response,
+                                   std::vector<PlannedSet>* planned) {
+  if (!response.AddressedTo(rank_)) return Status::Ok();
+  if (!response.error.ok()) return response.error;
+  if (!own_sets_.contains(response.process_set)) {
+    if (response.absent.empty()) Learn(nullptr, response);
+    return Status::Ok();
+  }
+  const auto found = in_flight_.find(control::OfferKeyView{response.process_set, response.name});
+  PlannedSet& set = SetOf(planned, response.process_set);
+  if (found == in_flight_.end()) {
+    if (!response.IsAbsent(rank_)) return NotOffered("'" + response.name + "'");
+    set.agreed.push_back({response.request.get(), &response});
+    return Status::Ok();
+  }
+  if (response.absent.empty()) Learn(found->second, response);
+  set.agreed.push_back({found->second.get(), &response});
+  return Status::Ok();
+}
+
+Status SimulatedRank::NotOffered(const std::string& what) const {
+  return {StatusCode::kCorrupt, "rank " + std::to_string(rank_) + " got an answer for " + what +
+                                    ", which it did not offer"};
+}
+
+void SimulatedRank::Complete(const std::vector<PlannedSet>& planned) {
+  for (const PlannedSet& set : planned) {
+    for (const control::PlannedBucket& bucket : *set.buckets) {
+      for (const size_t index : bucket.completes) {
+        const auto found = in_flight_.find(
+            control::OfferKeyView{set.process_set, set.agreed[index].request->name});
+        if (found == in_flight_.end()) continue;  // this rank has joined
+        // Not by the answer's slot: one that lacks ranks has none.
+        std::replace(offered_by_slot_.begin(), offered_by_slot_.end(),
+                     static_cast<const control::SharedRequest*>(&found->second),
+                     static_cast<const control::SharedRequest*>(nullptr));
+        in_flight_.erase(found);
+      }
+    }
+  }
+}
+
+}  // namespace rueda::bench
