@@ -74,6 +74,7 @@ bool GradientBucket::CountIn() { return missing_.fetch_sub(1, std::memory_order_
 
 void GradientBucket::Submit(engine::Engine& engine) {
   if (submitted()) return;
+  submitted_at_ = SteadyClock().Now();
   Result<engine::TicketPtr> ticket =
       engine.Submit({request_, buffers_, memory_.owner, /*urgent=*/true});
   if (ticket.ok()) {
@@ -94,6 +95,7 @@ Status GradientBucket::outcome() const { return ticket_ == nullptr ? refusal_ : 
 void GradientBucket::Reset() {
   ticket_ = nullptr;
   refusal_ = Status::Ok();
+  delivered_ = false;
   missing_.store(members_.size(), std::memory_order_relaxed);
   submitted_.store(false, std::memory_order_relaxed);
 }

@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/request.h"
+#include "core/clock.h"
 #include "core/status.h"
 #include "engine/engine.h"
 #include "engine/ticket.h"
@@ -44,6 +46,8 @@ class GradientBucket {
   // Keeps every address valid.
   const std::shared_ptr<const void>& memory() const { return memory_.owner; }
   bool placed() const { return memory_.placement != control::kPrivate; }
+  // What it takes of its memory, with padding.
+  int64_t span_bytes() const { return layout_.bytes; }
   // Without padding.
   int64_t payload_bytes() const { return payload_bytes_; }
 
@@ -53,12 +57,16 @@ class GradientBucket {
   // Offers the bucket, urgently: it is full, or somebody is about to wait. Does nothing the second
   // time. An engine that refuses is remembered, not reported: hooks must not fail for it.
   void Submit(engine::Engine& engine);
+  // When; valid once submitted.
+  TimePoint submitted_at() const { return submitted_at_; }
   bool submitted() const { return submitted_.load(std::memory_order_acquire); }
 
   // The ticket of this step while it is not done, else null.
   engine::TicketPtr pending() const;
   // How this step's submission went; valid once nothing is pending.
   Status outcome() const;
+  // True once a step: the caller hands the reduced gradients out.
+  bool TakeDelivery() { return !std::exchange(delivered_, true); }
   // Ready for the next step.
   void Reset();
 
@@ -77,8 +85,10 @@ class GradientBucket {
   std::atomic<size_t> missing_;
   std::atomic<bool> submitted_{false};
   // Written by the submitting thread before submitted_ is released.
+  TimePoint submitted_at_{};
   engine::TicketPtr ticket_;
   Status refusal_;
+  bool delivered_ = false;
 };
 
 }  // namespace rueda::pytorch

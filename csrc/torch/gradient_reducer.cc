@@ -30,7 +30,15 @@ Result<std::shared_ptr<GradientReducer>> GradientReducer::Make(
     reducer->slots_.back().stays_sparse = reducer->options_.sparse_as_dense;
   }
   reducer->watches_.resize(reducer->slots_.size());
+  // Backward produces gradients in about the reverse order of the forward pass.
+  for (size_t i = reducer->slots_.size(); i-- > 0;) reducer->order_.push_back(i);
   RUEDA_RETURN_IF_ERROR(reducer->Mark());
+  // Told by what the program says alone, so that no rank is ever alone in learning, whatever became
+  // of its gradients since; ranks that disagree on their number are told so.
+  if (std::any_of(reducer->slots_.begin(), reducer->slots_.end(),
+                  [](const GradientSlot& slot) { return !slot.apart; })) {
+    reducer->learner_.Begin(reducer->slots_.size());
+  }
   RUEDA_RETURN_IF_ERROR(reducer->SetPassesPerStep(reducer->options_.passes_per_step));
   RUEDA_RETURN_IF_ERROR(reducer->LayOut());
   return reducer;
@@ -39,7 +47,9 @@ Result<std::shared_ptr<GradientReducer>> GradientReducer::Make(
 GradientReducer::GradientReducer(std::shared_ptr<engine::Engine> engine, ReducerOptions options)
     : engine_(std::move(engine)),
       options_(std::move(options)),
-      passes_per_step_(options_.passes_per_step) {}
+      passes_per_step_(options_.passes_per_step),
+      limits_(options_.limits),
+      learner_(options_.name, options_.process_set, options_.learning) {}
 
 GradientReducer::~GradientReducer() { Detach(); }
 
@@ -80,16 +90,27 @@ void GradientReducer::AfterGradient(size_t index) {
     RefusePass(slot);
   }
   if (pass < passes_per_step_) return;
+  learner_.Note(index);
   // Without a place it waits for SubmitAll, on every rank alike: what changes a parameter's type or
   // lets it require a gradient is the program, which is the same everywhere.
   if (bucket == nullptr || !slot.Fits()) return;
   if (!options_.sparse_as_dense && slot.HasSparseGradient()) return;
   const Status taken = slot.TakeIn();
   TORCH_CHECK_VALUE(taken.ok(), "[", CodeName(taken.code()), "] ", taken.message());
-  if (bucket->CountIn()) bucket->Submit(*engine_);
+  if (!bucket->CountIn()) return;
+  bucket->Submit(*engine_);
+  // Here already: ranks may step several optimizers in different orders once all is submitted.
+  OfferLearning();
 }
 
 void GradientReducer::RefusePass(const GradientSlot& slot) const {
+  const GradientBucket* bucket = slot.bucket();
+  if (options_.first_needed_first && bucket != nullptr && bucket->submitted()) {
+    ThrowAssertionError("parameter '" + slot.name() +
+                        "': a gradient was computed before the update of the last step() was made, "
+                        "that is with the parameter's old value. With overlap_forward, call the "
+                        "model itself, or finish_step() before its parameters are used otherwise.");
+  }
   const std::string announced = std::to_string(passes_per_step_);
   ThrowAssertionError(
       "parameter '" + slot.name() +
@@ -125,6 +146,8 @@ Status GradientReducer::SubmitAll() {
     for (const size_t member : bucket->members()) RUEDA_RETURN_IF_ERROR(slots_[member].TakeIn());
   }
   for (const auto& bucket : buckets_) bucket->Submit(*engine_);
+  OfferLearning();
+  BeginLearningWait();
   return Status::Ok();
 }
 
@@ -132,7 +155,23 @@ engine::TicketPtr GradientReducer::Pending() const {
   for (const auto& bucket : buckets_) {
     if (engine::TicketPtr ticket = bucket->pending()) return ticket;
   }
-  return nullptr;
+  return learner_.pending();
+}
+
+std::vector<std::vector<size_t>> GradientReducer::Members() const {
+  std::vector<std::vector<size_t>> members;
+  members.reserve(buckets_.size());
+  for (const auto& bucket : buckets_) members.push_back(bucket->members());
+  return members;
+}
+
+Status GradientReducer::Deliver(size_t number) {
+  GradientBucket& bucket = *buckets_.at(number);
+  RUEDA_RETURN_IF_ERROR(bucket.outcome());
+  if (bucket.TakeDelivery()) {
+    for (const size_t member : bucket.members()) slots_[member].Deliver();
+  }
+  return Status::Ok();
 }
 
 GradientReducer::Outcome GradientReducer::Finish() {
@@ -140,9 +179,10 @@ GradientReducer::Outcome GradientReducer::Finish() {
   for (const auto& bucket : buckets_) {
     const Status status = bucket->outcome();
     if (outcome.status.ok()) outcome.status = status;
+    const bool delivers = status.ok() && bucket->TakeDelivery();
     bucket->Reset();
     for (const size_t member : bucket->members()) {
-      if (status.ok()) slots_[member].Deliver();
+      if (delivers) slots_[member].Deliver();
     }
   }
   for (GradientSlot& slot : slots_) slot.passes.store(0, std::memory_order_relaxed);
@@ -155,6 +195,7 @@ GradientReducer::Outcome GradientReducer::Finish() {
       return !slot.parameter().requires_grad() || !slot.Fits() || !slot.FitsStrides();
     });
   });
+  if (const auto learned = learner_.EndStep()) Rearrange(*learned);
   // What stands in the way now is said by the next SubmitAll, if it still does.
   static_cast<void>(LayOut());
   return outcome;
@@ -190,6 +231,7 @@ GradientReducer::Statistics GradientReducer::statistics() const {
     statistics.placed_buckets += bucket->placed() ? 1 : 0;
     statistics.bytes += bucket->payload_bytes();
   }
+  statistics.learned = learned_;
   for (const GradientSlot& slot : slots_) statistics.copies_in += slot.copies_in();
   return statistics;
 }
@@ -215,8 +257,7 @@ Status GradientReducer::Mark() {
 Status GradientReducer::LayOut() {
   std::vector<LayoutItem> items;
   std::vector<std::vector<size_t>> groups(options_.groups.size());
-  // Backward produces gradients in about the reverse order of the forward pass.
-  for (size_t i = slots_.size(); i-- > 0;) {
+  for (const size_t i : order_) {
     const GradientSlot& slot = slots_[i];
     if (slot.bucket() != nullptr || slot.apart || !slot.parameter().requires_grad()) continue;
     RUEDA_RETURN_IF_ERROR(slot.CheckParameter());
@@ -227,8 +268,8 @@ Status GradientReducer::LayOut() {
     const control::TensorSpec spec = slot.Spec();
     items.push_back({i, spec.dtype, static_cast<int64_t>(spec.bytes())});
   }
-  BucketLimits limits = options_.limits;
-  if (buckets_opened_ > 0) limits.first_bytes = limits.bytes;
+  BucketLimits limits = limits_;
+  if (!begins_layout_) limits.first_bytes = limits.bytes;
   for (const std::vector<size_t>& members : CutBuckets(items, limits)) {
     RUEDA_RETURN_IF_ERROR(OpenBucket(members));
   }
@@ -245,12 +286,16 @@ Status GradientReducer::OpenBucket(const std::vector<size_t>& members) {
   request.prescale = options_.prescale;
   request.postscale = options_.postscale;
   request.process_set = options_.process_set;
+  if (options_.first_needed_first) {
+    request.priority = -static_cast<int32_t>(*std::min_element(members.begin(), members.end()));
+  }
   request.name = options_.name + "." + std::to_string(buckets_opened_);
   for (const size_t member : members) request.tensors.push_back(slots_[member].Spec());
   Result<std::unique_ptr<GradientBucket>> bucket =
       GradientBucket::Make(std::move(request), members, *engine_);
   if (!bucket.ok()) return bucket.status();
   ++buckets_opened_;
+  begins_layout_ = false;
   for (size_t i = 0; i < members.size(); ++i) {
     slots_[members[i]].Enter(bucket->get(), i);
     if (attached_) {

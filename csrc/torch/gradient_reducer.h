@@ -2,14 +2,17 @@
 //
 // It lays the parameters' gradients out in buckets, in the order in which backward produces them,
 // listens to autograd, and submits each bucket to the engine as soon as its last gradient is there.
-// What is missing at the end is submitted by SubmitAll. It holds no policy: when to wait, what to
-// raise and whether to skip are the caller's.
+// What is missing at the end is submitted by SubmitAll. That order is taken to be the reverse of
+// the parameters' at first and, where options.learning says so, learned from the first steps, with
+// the sizes of buckets; then they are laid out anew, once. It holds no policy: when to wait, what
+// to raise and whether to skip are the caller's.
 //
 // Threads: the hooks come from autograd's threads, without the GIL; everything else from one thread
 // at a time and not during a backward pass, like an optimizer's step. Not copyable: an optimizer
 // that is copied or pickled makes a reducer of its own.
 //
-// A step: [BeforeGradient, AfterGradient]... SubmitAll, wait until Pending is null, Finish.
+// A step: [BeforeGradient, AfterGradient]... SubmitAll, wait until Pending is null, Finish. Before
+// Finish, single buckets may be waited for (PendingIn) and their gradients taken (Deliver).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +32,7 @@
 #include "torch/bucket_layout.h"
 #include "torch/gradient_bucket.h"
 #include "torch/gradient_slot.h"
+#include "torch/layout_learner.h"
 #include "torch/parameter_hook.h"
 
 namespace rueda::pytorch {
@@ -59,6 +63,11 @@ struct ReducerOptions {
   bool sparse_as_dense = false;
   // Set apart from the beginning: see SetApart.
   std::vector<size_t> apart;
+  // Buckets have priorities, falling with their first parameter's number: what the next forward
+  // pass needs first comes first.
+  bool first_needed_first = false;
+  // Without a size nothing is learned.
+  LearningOptions learning;
 };
 
 class GradientReducer final : public GradientListener,
@@ -76,7 +85,8 @@ class GradientReducer final : public GradientListener,
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
-  // Listens to autograd from now on. `python_hooks_of` says what module.cc knows of a parameter.
+  // Listens to autograd from now on. `python_hooks_of` says what module_reducer.cc knows of a
+  // parameter.
   void Attach(const std::function<PythonHooks(const at::Tensor&)>& python_hooks_of);
   // No longer; gradients stay what they are. Idempotent.
   void Detach();
@@ -101,6 +111,13 @@ class GradientReducer final : public GradientListener,
     Status status;             // the first bucket's that failed; gradients are undefined then
     std::string extra_passes;  // the parameter that got more backward passes than announced, or ""
   };
+  // The parameters of each bucket, whose number is its place; valid until Finish.
+  std::vector<std::vector<size_t>> Members() const;
+  // As Pending, of one bucket.
+  engine::TicketPtr PendingIn(size_t number) const { return buckets_.at(number)->pending(); }
+  // Puts the reduced gradients of a bucket, which was submitted and is not pending, into `.grad`;
+  // Finish leaves them alone then. Hooks refuse its gradients until Finish. How it failed, if so.
+  Status Deliver(size_t number);
   // Ends the step: `.grad` of every parameter holds the reduced gradient. Nothing may be pending.
   Outcome Finish();
 
@@ -114,6 +131,7 @@ class GradientReducer final : public GradientListener,
     size_t placed_buckets = 0;  // in memory that peers map
     int64_t bytes = 0;          // of gradients, without padding
     uint64_t copies_in = 0;     // gradients that were not where they are reduced
+    std::string learned;        // what became of learning, in a few words; "" before it has ended
   };
   Statistics statistics() const;
 
@@ -127,6 +145,15 @@ class GradientReducer final : public GradientListener,
   Status OpenBucket(const std::vector<size_t>& members);
   // Takes their place from all members of the buckets for which `is_stale` holds.
   void Retire(const std::function<bool(const GradientBucket&)>& is_stale);
+  // Whether it has a place among those that are laid out by order and size.
+  bool IsUngrouped(size_t index) const;
+  // Takes part in what ranks learn together, with the step's first bucket. Any thread.
+  void OfferLearning();
+  void BeginLearningWait();
+  // Whether this rank's shared memory holds what is placed in it a second time.
+  bool HasRoom() const;
+  // Takes the places of gradients for which what was learned has better ones; LayOut follows.
+  void Rearrange(const Learned& learned);
   bool AnyMember(const GradientBucket& bucket,
                  const std::function<bool(const GradientSlot&)>& holds) const;
   [[noreturn]] void RefusePass(const GradientSlot& slot) const;
@@ -141,6 +168,12 @@ class GradientReducer final : public GradientListener,
   std::vector<AccumulationWatch> watches_;  // by parameter
   std::vector<std::unique_ptr<GradientBucket>> buckets_;
   uint64_t buckets_opened_ = 0;  // ever: names are not used twice
+  // How ungrouped gradients are laid out: parameters in order, and the sizes of buckets.
+  std::vector<size_t> order_;
+  BucketLimits limits_;
+  bool begins_layout_ = true;  // the first bucket is still to come
+  LayoutLearner learner_;
+  std::string learned_;  // as Statistics::learned
   bool attached_ = false;
   // The first slot whose gradient was added to in spite of everything; its values are wrong.
   std::atomic<const GradientSlot*> spoiled_{nullptr};

@@ -1,5 +1,6 @@
 #include "torch/gradient_slot.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/Allocator.h>
@@ -11,13 +12,19 @@
 #include <utility>
 #include <vector>
 
+#include "device/copy.h"
 #include "torch/tensor_bridge.h"
 
 namespace rueda::pytorch {
 namespace {
 
-// Up to here PyTorch's copy costs more in being called than in copying; above, it uses its threads.
+// Up to here PyTorch's copy costs more in being called than in copying; above, it uses its threads
+// where it has some.
 constexpr size_t kPlainCopyBytes = size_t{256} << 10;
+// From here on copies into memory that peers map pass the caches: the lines need not be read before
+// they are written, and the gradient, which autograd has just written, stays in the cache for the
+// next one that takes its memory. Smaller ones would wait for their last store.
+constexpr size_t kLeastStreamed = size_t{64} << 10;
 
 bool Equal(at::IntArrayRef a, at::IntArrayRef b) { return a == b; }
 
@@ -138,12 +145,14 @@ at::Tensor GradientSlot::MakeView() const {
       .make_tensor();
 }
 
+bool GradientSlot::HasGeometry(const at::Tensor& tensor) const {
+  return tensor.layout() == at::kStrided && tensor.scalar_type() == wire_type_ &&
+         Equal(tensor.sizes(), geometry_.sizes) && Equal(tensor.strides(), geometry_.strides) &&
+         !tensor.is_neg() && !tensor.is_conj();
+}
+
 bool GradientSlot::IsView(const at::Tensor& tensor) const {
-  if (tensor.layout() != at::kStrided || tensor.scalar_type() != wire_type_ ||
-      !Equal(tensor.sizes(), geometry_.sizes) || !Equal(tensor.strides(), geometry_.strides) ||
-      tensor.is_neg()) {
-    return false;
-  }
+  if (!HasGeometry(tensor)) return false;
   if (tensor.numel() == 0) return true;  // PyTorch gives it no address
   return tensor.has_storage() && tensor.storage().data() != nullptr &&
          tensor.const_data_ptr() == address_;
@@ -202,16 +211,23 @@ void GradientSlot::Reclaim() {
 void GradientSlot::Overwrite(const at::Tensor& gradient) {
   ++copies_in_;
   sparse_dimensions_ = gradient.layout() == at::kSparse ? gradient.sparse_dim() : 0;
-  const auto bytes = static_cast<size_t>(view_.nbytes());
-  if (gradient.layout() == at::kStrided && bytes <= kPlainCopyBytes &&
-      gradient.scalar_type() == wire_type_ && !gradient.is_neg() &&
-      Equal(gradient.strides(), geometry_.strides) && gradient.storage().data() != nullptr) {
-    std::memcpy(address_, gradient.const_data_ptr(), bytes);
-    return;
-  }
+  if (CopyBytes(gradient)) return;
   // With create_graph the hooks run with gradients enabled and `.grad` is part of a graph.
   const at::NoGradGuard no_grad;
   view_.copy_(gradient.layout() == at::kStrided ? gradient : gradient.to_dense());
+}
+
+// Where that is all there is to do, and this thread should.
+bool GradientSlot::CopyBytes(const at::Tensor& gradient) {
+  const auto bytes = static_cast<size_t>(view_.nbytes());
+  if (!HasGeometry(gradient) || gradient.storage().data() == nullptr) return false;
+  if (bytes > kPlainCopyBytes && (!bucket_->placed() || at::get_num_threads() > 1)) return false;
+  if (bytes >= kLeastStreamed && bucket_->placed()) {
+    device::CopyStreaming(address_, gradient.const_data_ptr(), static_cast<int64_t>(bytes));
+  } else {
+    std::memcpy(address_, gradient.const_data_ptr(), bytes);
+  }
+  return true;
 }
 
 void GradientSlot::Deliver() {

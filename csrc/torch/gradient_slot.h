@@ -87,11 +87,14 @@ class GradientSlot {
   bool compressed() const { return wire_type_ != geometry_.type; }
   at::Tensor MakeView() const;
   Status CheckGradient(const at::Tensor& gradient) const;
+  // Whether the bytes of `tensor` are those that travel, in their order.
+  bool HasGeometry(const at::Tensor& tensor) const;
   // Whether `tensor` is this slot's memory, seen as the gradient it should be.
   bool IsView(const at::Tensor& tensor) const;
   // Makes sure that nobody's tensor changes when the bucket is overwritten.
   void Reclaim();
   void Overwrite(const at::Tensor& gradient);
+  bool CopyBytes(const at::Tensor& gradient);
   void DeliverCopy(at::Tensor& gradient);
   void DeliverSparse(at::Tensor& gradient);
 

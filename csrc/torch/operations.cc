@@ -63,10 +63,6 @@ Status CheckCall(const OperationCall& call, const std::string& name) {
   return Status::Ok();
 }
 
-at::Tensor RowMajor(const at::Tensor& tensor) {
-  return IsRowMajor(tensor) ? tensor : tensor.resolve_neg().resolve_conj().contiguous();
-}
-
 // Which call of the user the name belongs to.
 Status TellFirst(const Status& duplicate, const StartedWork* first) {
   const std::string who =
@@ -83,29 +79,29 @@ StartedWork Prepare(OperationCall* call, int own_rank) {
   work.grouped = call->grouped;
   work.with_splits = call->with_splits;
   work.call_site = std::move(call->call_site);
-  for (const at::Tensor& input : call->inputs) work.inputs.push_back(RowMajor(input));
+  work.inputs = std::move(call->inputs);
   const bool receives = call->kind != OpKind::kReduce || call->root == own_rank;
-  if (PartsDiffer(call->kind) || !receives) return work;
-  for (size_t i = 0; i < call->inputs.size(); ++i) {
-    if (call->outputs.empty()) {
-      work.outputs.push_back(work.inputs[i].new_empty(work.inputs[i].sizes()));
-    } else {
-      work.outputs.push_back(std::move(call->outputs[i]));
-    }
-    const at::Tensor& output = work.outputs.back();
-    at::Tensor staged;
-    if (!IsRowMajor(output)) {
-      // In place, the row-major copy of the input is free to be written.
-      const bool copied = !work.inputs[i].is_same(call->inputs[i]);
-      staged = copied ? work.inputs[i] : work.inputs[i].new_empty(work.inputs[i].sizes());
-    }
-    work.staged_outputs.push_back(std::move(staged));
+  const size_t outputs = PartsDiffer(call->kind) || !receives ? 0 : work.inputs.size();
+  work.outputs.reserve(outputs);
+  work.staged_outputs.resize(outputs);
+  for (size_t i = 0; i < work.inputs.size(); ++i) {
+    at::Tensor& input = work.inputs[i];
+    const bool copied = !IsRowMajor(input);
+    if (copied) input = input.resolve_neg().resolve_conj().contiguous();
+    if (outputs == 0) continue;
+    work.outputs.push_back(call->outputs.empty() ? input.new_empty(input.sizes())
+                                                 : std::move(call->outputs[i]));
+    // In place, the row-major copy of the input is free to be written.
+    if (IsRowMajor(work.outputs[i])) continue;
+    work.staged_outputs[i] = copied ? input : input.new_empty(input.sizes());
   }
   return work;
 }
 
 BucketBuffers BuffersOf(const StartedWork& work) {
   BucketBuffers buffers;
+  buffers.inputs.reserve(work.inputs.size());
+  buffers.outputs.reserve(work.outputs.size());
   for (const at::Tensor& input : work.inputs) buffers.inputs.push_back(InputViewOf(input));
   for (size_t i = 0; i < work.outputs.size(); ++i) {
     const at::Tensor& staged = work.staged_outputs[i];
@@ -160,11 +156,11 @@ Result<int64_t> Operations::Start(OperationCall call) {
   const std::string name = named ? *call.name : call_counts_.NextName(call.process_set, counted);
   RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
   StartedWork work = Prepare(&call, engine_->topology().rank);
-  const BucketBuffers buffers = BuffersOf(work);
+  BucketBuffers buffers = BuffersOf(work);
   const auto request = requests_.RequestOf(call, name, work.inputs);
   RUEDA_RETURN_IF_ERROR(CheckDisjoint(buffers.inputs, buffers.outputs, request->tensors));
-  Result<engine::TicketPtr> ticket =
-      engine_->Submit({request, buffers, /*keep_alive=*/nullptr, call.urgent, call.urgent});
+  Result<engine::TicketPtr> ticket = engine_->Submit(
+      {request, std::move(buffers), /*keep_alive=*/nullptr, call.urgent, call.urgent});
   if (ticket.status().code() == StatusCode::kDuplicateName) {
     return TellFirst(ticket.status(), handles_.FindByName(call.process_set, name));
   }

@@ -37,6 +37,7 @@ struct OperationCall {
   double prescale = 1.0;
   double postscale = 1.0;
   uint32_t process_set = 0;
+  int32_t priority = 0;        // see control::Request
   std::vector<int64_t> parts;  // see control::Request
   bool with_splits = false;    // see StartedWork
   bool urgent = false;         // the caller is about to wait

@@ -4,7 +4,7 @@
 // A leaf tensor has one slot for post-accumulate hooks, and Python's registration overwrites it.
 // Both sides can live together when Python's dictionary of hooks exists first: our hook then takes
 // its place in the slot and calls it, and Python adds to and removes from the dictionary behind us.
-// So AttachHook expects the dictionary to be there (module.cc makes it).
+// So AttachHook expects the dictionary to be there (module_reducer.cc makes it).
 #pragma once
 
 #include <ATen/core/Tensor.h>

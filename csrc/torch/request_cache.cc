@@ -23,6 +23,7 @@ control::SharedRequest Build(const OperationCall& call, const std::string& name,
   request->prescale = call.prescale;
   request->postscale = call.postscale;
   request->process_set = call.process_set;
+  request->priority = call.priority;
   request->parts = call.parts;
   request->transient = !call.name.has_value();
   request->name = name;
@@ -56,8 +57,8 @@ bool Same(const control::Request& request, const OperationCall& call, at::Tensor
   };
   return request.kind == call.kind && request.op == call.op && request.root == call.root &&
          same_bits(request.prescale, call.prescale) &&
-         same_bits(request.postscale, call.postscale) && request.parts == call.parts &&
-         SameTensors(request, call, inputs);
+         same_bits(request.postscale, call.postscale) && request.priority == call.priority &&
+         request.parts == call.parts && SameTensors(request, call, inputs);
 }
 
 }  // namespace

@@ -47,6 +47,7 @@ class Operations:
         postscale: float = 1.0,
         process_set: int = 0,
         urgent: bool = False,
+        priority: int = 0,
     ) -> int:
         """Start the all-reduce of one tensor and return its handle.
 
@@ -59,6 +60,7 @@ class Operations:
             postscale: Multiplies the result.
             process_set: The number of the ranks that take part.
             urgent: The caller is about to wait.
+            priority: 32 bits; of what is agreed at once, higher ones run sooner.
         """
 
     def submit(
@@ -77,6 +79,7 @@ class Operations:
         with_splits: bool = False,
         grouped: bool = False,
         urgent: bool = False,
+        priority: int = 0,
     ) -> int:
         """Start any operation and return its handle.
 
@@ -98,6 +101,7 @@ class Operations:
             with_splits: ``wait`` also tells how many rows came from which member.
             grouped: ``wait`` returns a list.
             urgent: The caller is about to wait.
+            priority: 32 bits; of what is agreed at once, higher ones run sooner.
         """
 
     def poll(self, handle: int) -> bool:
@@ -155,6 +159,9 @@ class GradientReducer:
         groups: Sequence[Sequence[int]] = (),
         sparse_as_dense: bool = False,
         apart: Sequence[int] = (),
+        first_needed_first: bool = False,
+        learns_as: tuple[int, int] = (0, 0),
+        keeps_sizes: bool = False,
     ) -> None:
         """Lay out and listen.
 
@@ -174,6 +181,10 @@ class GradientReducer:
             groups: Numbers of parameters, not counting repetitions: a bucket for each list.
             sparse_as_dense: Make sparse gradients dense as they come, not in ``synchronize``.
             apart: Parameters that are set apart from the beginning.
+            first_needed_first: Give buckets priorities, those of the first parameters the highest.
+            learns_as: This rank's place in the process set and its size, on all ranks or none:
+                the layout is learned from the first steps.
+            keeps_sizes: The limits of buckets stay; only the order is learned.
         """
 
     def set_apart(self, indices: Sequence[int]) -> None:
@@ -197,6 +208,24 @@ class GradientReducer:
                 (Usually ``backward()`` itself raises it and nothing is spoiled.)
         """
 
+    def submit(self) -> None:
+        """Do the first part of ``synchronize``: submit what is missing."""
+
+    def members(self) -> list[list[int]]:
+        """Return the parameters of each bucket; valid until ``finish``."""
+
+    def deliver(self, bucket: int) -> None:
+        """Wait for one bucket after ``submit``, and leave its reduced gradients in ``.grad``.
+
+        Hooks refuse gradients for it until ``finish``.
+
+        Raises:
+            HorovodInternalError: As for ``synchronize``.
+        """
+
+    def finish(self) -> None:
+        """Do the rest of ``synchronize``, which leaves alone what was delivered."""
+
     def pending(self) -> bool:
         """Say whether a gradient was counted in or submitted since the last ``synchronize``."""
 
@@ -219,3 +248,7 @@ class GradientReducer:
     @property
     def copies_in(self) -> int:
         """How many gradients had to be copied into their bucket so far."""
+
+    @property
+    def learned(self) -> str:
+        """What came of learning the layout, in a few words; empty before."""

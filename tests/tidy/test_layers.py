@@ -27,7 +27,7 @@ def row(layers: str, system: str | None = "") -> Row:
 
 TABLE = {
     "core": row("", system="unistd.h"),  # environ and write
-    "device": row("core", system="immintrin.h xmmintrin.h"),
+    "device": row("core", system="arm_neon.h immintrin.h xmmintrin.h"),
     "transport": row("core", system=None),
     "control": row("core"),
     "timeline": row("core transport control", system=None),
@@ -35,15 +35,23 @@ TABLE = {
     "backends": row("core device transport collectives", system=None),
     "engine": row("core device transport control timeline collectives backends", system=None),
     "bench": row("core device transport control backends engine", system=None),
-    "torch": row("core control engine transport/arena.h"),  # the arena as the engine hands it out
-    "bindings": row("core control engine transport bench"),
+    # The arena as the engine hands it out, how to copy into it, and how to let go of the GIL.
+    "torch": row("core control engine transport/arena.h device/copy.h bindings/no_gil.h"),
+    "bindings": row("core control engine transport bench", system="cxxabi.h unistd.h"),
 }
+PYBIND11_IN_TORCH = (
+    "torch/module.cc",
+    "torch/module_operations.cc",
+    "torch/module_parts.h",
+    "torch/module_reducer.cc",
+)
 # Third-party libraries, and the only files or folders that may include them.
 LIBRARIES = {
     "ATen/": ("torch/",),
     "c10/": ("torch/",),
     "torch/": ("torch/",),
-    "pybind11/": ("bindings/", "torch/module.cc"),
+    "pybind11/": ("bindings/", *PYBIND11_IN_TORCH),
+    "Python.h": ("bindings/no_gil.h",),
     "gloo/": ("backends/gloo/plugin/",),
     "mpi.h": ("backends/mpi/",),
     "nccl.h": ("backends/nccl/",),
@@ -82,8 +90,8 @@ def quoted_breach(path: str, header: str, known: set[str]) -> str | None:
 
 def system_breach(path: str, header: str) -> str | None:
     """Say what is wrong with including a header in angle brackets, if anything is."""
-    if header in HIDDEN_PYBIND11 and path != "torch/module.cc":
-        return "pybind11 comes with this, and is for torch/module.cc alone"
+    if header in HIDDEN_PYBIND11 and path not in PYBIND11_IN_TORCH:
+        return "pybind11 comes with this, and is for the files of the Python module alone"
     for library, places in LIBRARIES.items():
         if header.startswith(library):
             return None if inside(path, places) else f"{library} is only for {', '.join(places)}"

@@ -30,6 +30,15 @@ TUNING = Group(
             key="params.cache_capacity",
         ),
         Option(
+            "reducer_learn",
+            ("--reducer-learn",),
+            "",
+            "Learn the layout of gradient buckets from the first steps.",
+            negative=("--no-reducer-learn",),
+            variable="REDUCER_LEARN",
+            key="params.reducer_learn",
+        ),
+        Option(
             "start_timeout",
             ("--start-timeout",),
             "S",

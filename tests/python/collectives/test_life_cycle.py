@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 import threading
@@ -299,67 +298,4 @@ def test_a_child_that_outlives_its_rank_does_not_hold_the_job(start_ranks):
     assert ended.error.rank == 1
     assert ended.raised_at - job.ended(1).at < 1.0
     os.kill(child, signal.SIGKILL)
-    job.wait_until_empty()
-
-
-@pytest.mark.parametrize("backend", ["shm", "gloo"])
-def test_a_script_may_end_without_shutdown(run_ranks, backend):
-    def main():
-        hvd.init()
-        hvd.allreduce(torch.ones(1))
-
-    run_ranks(2, main, init=False, full_exit=True, env={"RUEDA_BACKEND": backend})
-
-
-def _wait_until_it_waits(thread):
-    """Return once a thread sleeps, and stays where it is while anybody may have the GIL."""
-    before, looks = None, 0
-    while looks < 5:
-        select.select([], [], [], 0.01)
-        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
-        frame = sys._current_frames()[thread.ident]
-        place = (stat.rpartition(")")[2].split()[0], frame.f_code, frame.f_lasti)
-        looks = looks + 1 if place == before and place[0] == "S" else 0
-        before = place
-
-
-@pytest.mark.parametrize("work", ["barrier", "optimizer"])
-def test_interpreters_that_end_while_daemon_threads_wait_end_well(start_ranks, work):
-    def main(link):
-        hvd.init()
-        model = torch.nn.Linear(30, 30)
-        optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
-
-        # It computes nothing once the interpreter ends: PyTorch itself would not survive that.
-        def wait():
-            model(torch.ones(2, 30)).sum().backward()
-            link.tell("at work")
-            hvd.barrier() if work == "barrier" else optimizer.step()
-
-        if hvd.rank() == 0:
-            thread = threading.Thread(target=wait, daemon=True)
-            thread.start()
-        link.hear()
-        if hvd.rank() == 0:
-            _wait_until_it_waits(thread)
-
-    job = start_ranks(2, main, init=False, full_exit=True)
-    assert job.hear(0) == "at work"
-    job.tell(0, "go")
-    assert job.ended(0).code == 0, job.describe()
-    job.tell(1, "go")
-    assert job.ended(1).code == 0, job.describe()
-
-
-def test_interpreters_that_end_with_work_in_flight_end_well(start_ranks):
-    def main(link):
-        hvd.init()
-        model = torch.nn.Linear(50, 50)
-        optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
-        model(torch.ones(2, 50)).sum().backward()
-        handles = [hvd.allreduce_async(torch.ones(1000), name=str(n)) for n in range(20)]
-        link.tell((optimizer is not None, len(handles)))
-
-    job = start_ranks(2, main, init=False, full_exit=True)
-    assert [ended.code for ended in job.all_ended()] == [0, 0]
     job.wait_until_empty()

@@ -84,6 +84,39 @@ def test_buckets_lie_in_memory_that_peers_map_and_gradients_stay_there(pair, rep
         assert reducer.copies_in == 4  # the first step's four gradients
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("arena_bytes", ["0", "1"])
+def test_gradients_of_any_size_are_copied_in_whole(make_world, average, threads, arena_bytes):
+    """Sizes around those from which on copies pass the caches, and PyTorch's own copy is used."""
+    borders = [16 << 10, 64 << 10]
+    sizes = [1, 15, *(border + more for border in borders for more in (-1, 0, 1, 17))]
+    world = make_world(3, RUEDA_ARENA_BYTES=arena_bytes)
+    models = [
+        torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(n)) for n in sizes])
+        for _ in range(3)
+    ]
+    values = [[torch.randn(n + 3) for n in sizes] for _ in range(3)]
+
+    def main(rank):
+        torch.set_num_threads(threads)
+        reducer = world.reducer(rank, models[rank])
+        for step in range(3):
+            # Made anew each time, and not where a cache line begins.
+            for parameter, own in zip(models[rank], values[rank], strict=True):
+                parameter.grad = own.clone()[step : step + len(parameter)]
+            reducer.synchronize()
+            assert reducer.copies_in == (step + 1) * len(sizes)
+            for index, parameter in enumerate(models[rank]):
+                each = [{"": v[index][step : step + len(parameter)]} for v in values]
+                assert torch.equal(parameter.grad, average(each)[""]), sizes[index]
+
+    before = torch.get_num_threads()
+    try:
+        world.run(main)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_without_room_in_the_arena_buckets_are_private_and_right(
     make_world, replicas, plain_gradients, average
 ):

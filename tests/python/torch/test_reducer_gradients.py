@@ -177,6 +177,25 @@ def test_a_graph_that_saved_a_gradient_notices_that_it_was_reduced(job):
     job.world.run(main)
 
 
+@pytest.mark.parametrize("elements", [2, 40_000])
+def test_a_gradient_that_pytorch_conjugates_lazily(pair, elements):
+    """Its memory holds the conjugates of its values."""
+
+    def main(rank):
+        parameter = torch.nn.Parameter(torch.zeros(elements, dtype=torch.complex64))
+        reducer = pair.reducer(rank, torch.nn.ParameterList([parameter]))
+        factor = torch.full((elements,), 2 + 1j) * (rank + 1)
+        torch.view_as_real(parameter.conj() * factor).sum().backward()
+        reducer.synchronize()
+        assert torch.equal(parameter.grad, torch.full((elements,), 4.5 - 1.5j))
+        parameter.grad = torch.full((elements,), 1 + 2j).conj()
+        assert parameter.grad.is_conj()
+        reducer.synchronize()
+        assert torch.equal(parameter.grad, torch.full((elements,), 1 - 2j))
+
+    pair.run(main)
+
+
 def test_saving_one_gradient_writes_one_gradient(job, step):
     step(1)
     gradient = job.models[0][0].bias.grad

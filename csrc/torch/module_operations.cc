@@ -1,0 +1,194 @@
+// Operations of the Python module rueda._torch: collectives on tensors, and their handles.
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/no_gil.h"
+#include "control/process_sets.h"
+#include "torch/call_site.h"
+#include "torch/module_parts.h"
+#include "torch/operations.h"
+
+namespace rueda::pytorch {
+namespace {
+
+OpKind OpKindFrom(int number) {
+  if (number < 0 || number >= kOpKindCount) {
+    throw py::value_error("there is no operation " + std::to_string(number));
+  }
+  return static_cast<OpKind>(number);
+}
+
+// Straight to where they are kept: every copy of a tensor on the way counts references.
+Tensors TensorsOf(const py::sequence& objects) {
+  const auto fast = py::reinterpret_steal<py::object>(
+      PySequence_Fast(objects.ptr(), "expected a sequence of tensors"));
+  if (!fast) throw py::error_already_set();
+  const auto count = static_cast<size_t>(PySequence_Fast_GET_SIZE(fast.ptr()));
+  PyObject** const items = PySequence_Fast_ITEMS(fast.ptr());
+  Tensors tensors;
+  tensors.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    if (!THPVariable_Check(items[i])) {
+      throw py::type_error("expected a tensor, not " + std::string(Py_TYPE(items[i])->tp_name));
+    }
+    tensors.push_back(THPVariable_Unpack(items[i]));
+  }
+  return tensors;
+}
+
+py::list ListOf(const Tensors& tensors) {
+  py::list list(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) list[i] = py::cast(tensors[i]);
+  return list;
+}
+
+class PyOperations {
+ public:
+  PyOperations(const py::capsule& engine, int64_t first_handle)
+      : operations_(std::make_unique<Operations>(EngineFrom(engine), first_handle)) {}
+
+  ~PyOperations() {
+    SharedEngine engine = operations_->engine();
+    operations_.reset();
+    Release(std::move(engine));
+  }
+
+  // One tensor, the common case, without lists and most arguments.
+  int64_t Allreduce(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
+                    std::optional<std::string> name, int op, double prescale, double postscale,
+                    uint32_t process_set, bool urgent, int32_t priority) {
+    OperationCall call;
+    call.inputs.push_back(tensor);
+    if (output.has_value()) call.outputs.push_back(*output);
+    call.name = std::move(name);
+    call.op = ReduceOpFrom(op);
+    call.prescale = prescale;
+    call.postscale = postscale;
+    call.process_set = process_set;
+    call.urgent = urgent;
+    call.priority = priority;
+    return Start(std::move(call));
+  }
+
+  int64_t Submit(int kind, const py::sequence& tensors, const std::optional<py::sequence>& outputs,
+                 std::optional<std::string> name, int op, int root, double prescale,
+                 double postscale, uint32_t process_set, std::vector<int64_t> parts,
+                 bool with_splits, bool grouped, bool urgent, int32_t priority) {
+    OperationCall call;
+    call.kind = OpKindFrom(kind);
+    call.grouped = grouped;
+    call.inputs = TensorsOf(tensors);
+    if (outputs.has_value()) {
+      call.outputs = outputs->is(tensors) ? call.inputs : TensorsOf(*outputs);
+    }
+    call.name = std::move(name);
+    call.op = ReduceOpFrom(op);
+    call.root = root;
+    call.prescale = prescale;
+    call.postscale = postscale;
+    call.process_set = process_set;
+    call.parts = std::move(parts);
+    call.with_splits = with_splits;
+    call.urgent = urgent;
+    call.priority = priority;
+    return Start(std::move(call));
+  }
+
+  bool Poll(int64_t handle) const {
+    const StartedWork* work = operations_->handles().Find(handle);
+    if (work == nullptr) {
+      throw py::value_error("handle " + std::to_string(handle) +
+                            " is not known: it was synchronized already, or never existed");
+    }
+    return work->ticket->done();
+  }
+
+  py::object Wait(int64_t handle) {
+    const StartedWork* known = operations_->handles().Find(handle);
+    if (known == nullptr) return py::none();
+    // Another thread may take the handle while this one waits.
+    const engine::TicketPtr ticket = known->ticket;
+    WaitInterruptibly(*operations_->engine(), ticket);
+    std::optional<StartedWork> work = operations_->handles().Take(handle);
+    if (!work.has_value()) return py::none();
+    const bool grouped = work->grouped;
+    const bool with_splits = work->with_splits;
+    const OpKind kind = work->request->kind;
+    Result<Tensors> outputs = operations_->Finish(std::move(*work));
+    if (!outputs.ok()) Raise(outputs.status());
+    if (kind == OpKind::kJoin || kind == OpKind::kAddProcessSet) return py::int_(ticket->number());
+    if (with_splits) return py::make_tuple(outputs->at(0), outputs->at(1));
+    if (grouped) return ListOf(*outputs);
+    return outputs->empty() ? py::none() : py::cast(outputs->front());
+  }
+
+  // For calls that are made of several operations.
+  std::string NextCall(const std::string& operation, uint32_t process_set) {
+    return operations_->call_counts().Take(process_set, operation);
+  }
+  uint64_t Joins(uint32_t set) const { return operations_->call_counts().joins(set); }
+
+  void DropFinished() { operations_->handles().DropFinished(); }
+  int64_t next_handle() const { return operations_->handles().next_handle(); }
+  size_t size() const { return operations_->handles().size(); }
+
+ private:
+  int64_t Start(OperationCall call) {
+    if (call.name.has_value()) call.call_site = CallerOutside(package_);
+    const bool urgent = call.urgent;
+    Result<int64_t> handle = operations_->Start(std::move(call));
+    if (!handle.ok()) Raise(handle.status());
+    // Here, because a signal may come before the caller gets to wait.
+    if (urgent) Drive(operations_->handles().Find(*handle)->ticket);
+    return *handle;
+  }
+
+  void Drive(engine::TicketPtr ticket) {
+    const NoGil no_gil;
+    operations_->engine()->Drive(ticket, kInterruptSlice);
+  }
+
+  const std::string package_ =
+      py::module_::import("rueda").attr("__path__")[py::int_(0)].cast<std::string>();
+  std::unique_ptr<Operations> operations_;
+};
+
+}  // namespace
+
+void BindOperations(py::module_& module) {
+  py::class_<PyOperations>(module, "Operations")
+      .def(py::init<const py::capsule&, int64_t>(), py::arg("engine"), py::arg("first_handle") = 0)
+      .def("allreduce", &PyOperations::Allreduce, py::arg("tensor"), py::arg("output"),
+           py::arg("name"), py::arg("op"), py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
+           py::arg("process_set") = 0, py::arg("urgent") = false, py::arg("priority") = 0)
+      .def("submit", &PyOperations::Submit, py::arg("kind"), py::arg("tensors"), py::arg("outputs"),
+           py::arg("name"), py::kw_only(), py::arg("op") = static_cast<int>(ReduceOp::kSum),
+           py::arg("root") = -1, py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
+           py::arg("process_set") = 0, py::arg("parts") = std::vector<int64_t>{},
+           py::arg("with_splits") = false, py::arg("grouped") = false, py::arg("urgent") = false,
+           py::arg("priority") = 0)
+      .def("poll", &PyOperations::Poll, py::arg("handle"))
+      .def("wait", &PyOperations::Wait, py::arg("handle"))
+      .def("next_call", &PyOperations::NextCall, py::arg("operation"), py::arg("process_set"))
+      .def("joins", &PyOperations::Joins, py::arg("process_set"))
+      .def("drop_finished", &PyOperations::DropFinished)
+      .def_property_readonly("next_handle", &PyOperations::next_handle)
+      .def("__len__", &PyOperations::size);
+  module.attr("ALLREDUCE") = static_cast<int>(OpKind::kAllreduce);
+  module.attr("ALLGATHER") = static_cast<int>(OpKind::kAllgather);
+  module.attr("BROADCAST") = static_cast<int>(OpKind::kBroadcast);
+  module.attr("BARRIER") = static_cast<int>(OpKind::kBarrier);
+  module.attr("REDUCESCATTER") = static_cast<int>(OpKind::kReducescatter);
+  module.attr("ALLTOALL") = static_cast<int>(OpKind::kAlltoall);
+  module.attr("REDUCE") = static_cast<int>(OpKind::kReduce);
+  module.attr("GATHER") = static_cast<int>(OpKind::kGather);
+  module.attr("SCATTER") = static_cast<int>(OpKind::kScatter);
+  module.attr("JOIN") = static_cast<int>(OpKind::kJoin);
+  module.attr("ADD_PROCESS_SET") = static_cast<int>(OpKind::kAddProcessSet);
+  module.attr("REMOVE_PROCESS_SET") = static_cast<int>(OpKind::kRemoveProcessSet);
+  module.def("pair_of", &control::PairOf, py::arg("a"), py::arg("b"));
+}
+
+}  // namespace rueda::pytorch
