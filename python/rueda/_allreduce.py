@@ -37,16 +37,27 @@ def start_allreduce(
     process_set: ProcessSet,
     *,
     urgent: bool = False,
+    priority: int = 0,
 ) -> int:
     """Start it and return its handle; ``urgent`` says that somebody waits already."""
     operations = job().operations
     set_id = check_process_set(process_set)
+    if priority:
+        check_priority(priority, op)
     if op == Adasum:
         outputs = None if output is None else [output]
         return start_adasum(
             [tensor], outputs, name, scales, process_set, grouped=False, urgent=urgent
         )
-    return operations.allreduce(tensor, output, name, op, *scales, set_id, urgent)
+    return operations.allreduce(tensor, output, name, op, *scales, set_id, urgent, priority)
+
+
+def check_priority(priority: int, op: ReduceOp) -> None:
+    """Raise ValueError unless an all-reduce with this op can have this priority."""
+    if not isinstance(priority, int) or not -(2**31) <= priority < 2**31:
+        raise ValueError(f"priority={priority!r} must be a whole number from -2**31 to 2**31 - 1")
+    if op == Adasum:
+        raise ValueError("op=rueda.Adasum is made of several steps, which have no priority")
 
 
 def allreduce_async(
@@ -57,6 +68,8 @@ def allreduce_async(
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
     process_set: ProcessSet = global_process_set,
+    *,
+    priority: int = 0,
 ) -> int:
     """Start an all-reduce into a new tensor.
 
@@ -69,6 +82,8 @@ def allreduce_async(
         prescale_factor: Multiplies every input before it is added.
         postscale_factor: Multiplies the result.
         process_set: The ranks that take part.
+        priority: Of the operations that become ready on all ranks at the same time, higher ones
+            run sooner; the same on all ranks. A 32-bit integer.
 
     Returns:
         A handle; ``synchronize`` returns the result.
@@ -78,7 +93,8 @@ def allreduce_async(
         HorovodInternalError: rueda is not initialised, or the job has failed already.
     """
     scales = (prescale_factor, postscale_factor)
-    return start_allreduce(tensor, None, name, resolve_op(op, average), scales, process_set)
+    chosen = resolve_op(op, average)
+    return start_allreduce(tensor, None, name, chosen, scales, process_set, priority=priority)
 
 
 def allreduce_async_(
@@ -89,10 +105,13 @@ def allreduce_async_(
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
     process_set: ProcessSet = global_process_set,
+    *,
+    priority: int = 0,
 ) -> int:
     """Start an all-reduce in place; otherwise as ``allreduce_async``."""
     scales = (prescale_factor, postscale_factor)
-    return start_allreduce(tensor, tensor, name, resolve_op(op, average), scales, process_set)
+    chosen = resolve_op(op, average)
+    return start_allreduce(tensor, tensor, name, chosen, scales, process_set, priority=priority)
 
 
 def allreduce(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import sys
@@ -19,6 +20,7 @@ from rueda._autotune_result import with_result
 from rueda._environment import environment
 from rueda._rendezvous import Meeting, Peer, meet
 from rueda._secret import SecretKeeper
+from rueda._updates import Updates
 from rueda._version import __version__
 from rueda._world import World, detect_world
 from rueda.exceptions import HorovodInternalError, NotInitializedError
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
 
 _NOT_INITIALISED = "[R102] rueda is not initialised: call rueda.init() first"
 # Settings that would split the ranks if they differed.
-_AGREED = ("backend", "arena_bytes", "reducer_bucket_bytes", "reducer_first_bucket_bytes")
+_AGREED = (
+    "backend",
+    "arena_bytes",
+    "reducer_bucket_bytes",
+    "reducer_first_bucket_bytes",
+    "reducer_learn",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Job:
     roster: tuple[Peer, ...]  # the ranks in order
     # Whose hooks are to go with the job.
     reductions: weakref.WeakSet[GradientReduction] = field(default_factory=weakref.WeakSet)
+    updates: Updates = field(default_factory=Updates)
 
 
 class _Process:
@@ -223,9 +232,16 @@ def shutdown() -> None:
     Work in flight ends with an error. On rank 0 it returns once no others work in process sets
     without it any more, because rank 0 agrees for them. Nothing of the job is left afterwards.
     Calling it again, or before ``init``, does nothing. Optimizers that are distributed follow into
-    the next job.
+    the next job. What they left to the next forward pass (``overlap_forward``) is done first.
+
+    Raises:
+        HorovodInternalError: That failed; the job has been left all the same.
     """
-    leave("")
+    try:
+        if _process.job is not None:
+            _process.job.updates.finish()
+    finally:
+        leave("")
 
 
 def leave(reason: str) -> None:
@@ -267,6 +283,9 @@ def _hook_process() -> None:
 def _at_exit() -> None:
     # An exception that ended the script is the reason the peers want to hear.
     last = getattr(sys, "last_value", None)
+    if last is None and _process.job is not None:
+        with contextlib.suppress(HorovodInternalError):  # nobody is left to be told
+            _process.job.updates.finish()
     _stop("" if last is None else f"{type(last).__name__}: {last}"[:500])
 
 

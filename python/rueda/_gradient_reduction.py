@@ -92,7 +92,13 @@ class GradientReduction:
             groups=[[i for i in group if i not in left] for group in every],
             sparse_as_dense=settings.sparse_as_dense,
             apart=apart,
+            first_needed_first=settings.first_needed_first,
+            learns_as=self._place(settings) if job.config.reducer_learn else (0, 0),
+            keeps_sizes=job.config.reducer_sizes_given,
         )
+
+    def _place(self, settings: Settings) -> tuple[int, int]:
+        return settings.process_set._rank(), settings.process_set._size()
 
     @property
     def made_by(self) -> Recipe:
@@ -102,7 +108,8 @@ class GradientReduction:
     @property
     def recipe(self) -> Recipe:
         """What makes a copy's reduction."""
-        return replace(self._made_by, family=f"{self._name}.copy")
+        settings = replace(self._made_by.settings, first_needed_first=False)
+        return replace(self._made_by, family=f"{self._name}.copy", settings=settings)
 
     def hand_over(self, successor: GradientReduction) -> None:
         """Leave the parameters to the one that takes this one's place."""
@@ -150,6 +157,42 @@ class GradientReduction:
         if self._reducer is not None:
             self._reduce()
         self._synchronized = True
+
+    def submit(self) -> bool:
+        """Submit all gradients without waiting, for ``deliver`` and ``finish``.
+
+        Returns:
+            False, and nothing was submitted, where that cannot be: nothing is to be reduced, or
+            some gradients are reduced elsewhere, or ``synchronize`` was called before the step.
+
+        Raises:
+            ValueError: A gradient cannot be reduced; nothing was submitted.
+            HorovodInternalError: The job failed.
+        """
+        if self._reducer is None or self._skips or self._synchronized or self._unfinished:
+            return False
+        self._agree_on_sparse()
+        if self._sparse is not None and self._sparse.any():
+            return False
+        self._reducer.submit()
+        return True
+
+    def buckets(self) -> list[list[torch.Tensor]]:
+        """Return the parameters of each bucket that was submitted."""
+        return [[self._parameters[i] for i in bucket] for bucket in self._reducer.members()]
+
+    def deliver(self, bucket: int) -> None:
+        """Wait for one bucket and put its reduced gradients into ``.grad``.
+
+        Raises:
+            HorovodInternalError: The reduction failed, or this is a forked child.
+        """
+        _context.job()
+        self._reducer.deliver(bucket)
+
+    def finish(self) -> None:
+        """Wait for all buckets, and begin a new step; errors as those of ``synchronize``."""
+        self._reducer.finish()
 
     def _reduce(self) -> None:
         parts: list[Apart] = [

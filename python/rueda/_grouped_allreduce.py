@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rueda._adasum import start_adasum
-from rueda._allreduce import scaled
+from rueda._allreduce import check_priority, scaled
 from rueda._context import job
 from rueda._gradient_names import gradient_name
 from rueda._handles import results
@@ -35,15 +35,20 @@ def _start_grouped_allreduce(
     process_set: ProcessSet,
     *,
     urgent: bool = False,
+    priority: int = 0,
 ) -> int:
     operations = job().operations
     set_id = check_process_set(process_set)
+    if priority:
+        check_priority(priority, op)
     if op == Adasum:
         return start_adasum(tensors, outputs, name, scales, process_set, urgent=urgent)
+    given = list(tensors)
+    in_place = outputs is tensors
     return operations.submit(
         native.ALLREDUCE,
-        list(tensors),
-        None if outputs is None else list(outputs),
+        given,
+        given if in_place else None if outputs is None else list(outputs),
         name,
         op=op,
         prescale=scales[0],
@@ -51,6 +56,7 @@ def _start_grouped_allreduce(
         process_set=set_id,
         grouped=True,
         urgent=urgent,
+        priority=priority,
     )
 
 
@@ -62,6 +68,8 @@ def grouped_allreduce_async(
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
     process_set: ProcessSet = global_process_set,
+    *,
+    priority: int = 0,
 ) -> int:
     """Start an all-reduce of several tensors that is agreed on and run as a whole.
 
@@ -70,7 +78,9 @@ def grouped_allreduce_async(
     """
     scales = (prescale_factor, postscale_factor)
     chosen = resolve_op(op, average)
-    return _start_grouped_allreduce(tensors, None, name, chosen, scales, process_set)
+    return _start_grouped_allreduce(
+        tensors, None, name, chosen, scales, process_set, priority=priority
+    )
 
 
 def grouped_allreduce_async_(
@@ -81,11 +91,15 @@ def grouped_allreduce_async_(
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
     process_set: ProcessSet = global_process_set,
+    *,
+    priority: int = 0,
 ) -> int:
     """Start a grouped all-reduce in place; otherwise as ``grouped_allreduce_async``."""
     scales = (prescale_factor, postscale_factor)
     chosen = resolve_op(op, average)
-    return _start_grouped_allreduce(tensors, tensors, name, chosen, scales, process_set)
+    return _start_grouped_allreduce(
+        tensors, tensors, name, chosen, scales, process_set, priority=priority
+    )
 
 
 def grouped_allreduce(

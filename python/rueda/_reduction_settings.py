@@ -51,6 +51,7 @@ class Settings:
         groups: How many groups the parameters are cut into, or the numbers of each group's.
         sparse_as_dense: Whether sparse gradients are made dense.
         process_set: The ranks that take part.
+        first_needed_first: Whether buckets have priorities, the first parameters' the highest.
     """
 
     op: int
@@ -60,6 +61,7 @@ class Settings:
     groups: Groups
     sparse_as_dense: bool
     process_set: ProcessSet
+    first_needed_first: bool = False
 
     def __post_init__(self) -> None:
         """Check what can be checked without parameters.

@@ -66,6 +66,10 @@ class SparseGradients:
         self._returned.update(new)
         return new
 
+    def any(self) -> bool:
+        """Return whether any parameter is known to be sparse."""
+        return bool(self._dimensions)
+
     @torch.no_grad()
     def start(self) -> None:
         """See ``Apart``."""

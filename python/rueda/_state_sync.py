@@ -34,6 +34,8 @@ def broadcast_parameters(
         ValueError: ``params`` is neither, or ``root_rank`` is no rank.
         HorovodInternalError: The job failed, or ranks have different parameters.
     """
+    if _context.is_initialized():
+        _context.job().updates.finish()
     given = sorted(params.items()) if isinstance(params, Mapping) else list(params)
     pairs = [_named(one) for one in given]
     handles = [

@@ -11,6 +11,7 @@ import torch
 
 from rueda import _context
 from rueda._delta_reduction import DeltaReduction
+from rueda._forward_overlap import ForwardOverlap, check_overlap
 from rueda._gradient_reduction import GradientReduction
 from rueda._reduce_op import Adasum, Average, ReduceOp
 from rueda._reduction_settings import (
@@ -37,6 +38,7 @@ class _DistributedOptimizer(_Base):
 
     _rueda: GradientReduction
     _original: torch.optim.Optimizer  # what the user wrapped; a scheduler may hold it
+    _overlap: ForwardOverlap | None = None
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Wait for the reduced gradients and make the user's optimizer's step.
@@ -44,12 +46,23 @@ class _DistributedOptimizer(_Base):
         With a closure the gradients are reduced each time that it returns, so all ranks must call
         it equally often; the loss it returns is the rank's own.
 
+        With ``overlap_forward`` it does not wait but takes the gradients, which are None
+        afterwards, and the update follows in the next forward pass: see ``finish_step``. It waits
+        all the same with a closure, inside ``skip_synchronize``, with hooks of the step, and where
+        gradients are sparse.
+
         Raises:
-            HorovodInternalError: The reduction failed; no parameter was changed.
+            HorovodInternalError: The reduction failed; no parameter was changed. With
+                ``overlap_forward`` that of an earlier step is raised, too, some of whose parameters
+                may have changed.
         """
         # A scheduler that was made before wrapping looks for this mark on what it was given.
         self._original._opt_called = True  # type: ignore[attr-defined]
         reduction = self._follow_job()
+        if self._overlap is not None:
+            if closure is None and self._overlap.begin(self, reduction, super().step):
+                return None
+            self._overlap.finish()
         if closure is None:
             reduction.before_step()
         else:
@@ -60,6 +73,19 @@ class _DistributedOptimizer(_Base):
 
     # PyTorch wraps each class's step once, to run step hooks; the user's class's is wrapped.
     step.hooked = True  # type: ignore[attr-defined]
+
+    def finish_step(self) -> None:
+        """Make what the last ``step`` has left to the next forward pass, if there is anything.
+
+        Only with ``overlap_forward``, and only before parameters are used or looked at without
+        calling the model, as ``state_dict`` and ``broadcast_parameters`` do of themselves.
+
+        Raises:
+            HorovodInternalError: The reduction failed; parameters that were not changed by now
+                stay as they are, and others have changed.
+        """
+        if self._overlap is not None:
+            self._overlap.finish()
 
     def synchronize(self) -> None:
         """Wait until all gradients are reduced, for clipping or looking at them before ``step``.
@@ -72,6 +98,7 @@ class _DistributedOptimizer(_Base):
             AssertionError: More backward passes than ``backward_passes_per_step``; names the
                 parameter.
         """
+        self.finish_step()
         self._follow_job().synchronize()
 
     @contextmanager
@@ -86,6 +113,7 @@ class _DistributedOptimizer(_Base):
         Raises:
             ValueError: ``passes`` is below 1, or a reduction is under way.
         """
+        self.finish_step()
         self._follow_job().set_backward_passes_per_step(passes)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -96,7 +124,9 @@ class _DistributedOptimizer(_Base):
         Raises:
             AssertionError: Gradients are being reduced: call ``step`` or ``synchronize`` first.
         """
-        self._follow_job().before_zero_grad()
+        reduction = self._follow_job()
+        if self._overlap is None or not self._overlap.has_gradients():
+            reduction.before_zero_grad()
         super().zero_grad(set_to_none)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -106,6 +136,7 @@ class _DistributedOptimizer(_Base):
             ValueError: One of them cannot be reduced, or a reduction is under way; nothing was
                 changed.
         """
+        self.finish_step()
         self._follow_job().check_idle("add_param_group")
         super().add_param_group(param_group)
         try:
@@ -115,6 +146,8 @@ class _DistributedOptimizer(_Base):
             raise
         self._rueda.hand_over(new)
         self._rueda = new
+        if self._overlap is not None:
+            self._overlap.attach(self)
 
     def _follow_job(self) -> GradientReduction:
         """Return the reduction; a new one where it was made in an earlier job than runs now.
@@ -123,6 +156,8 @@ class _DistributedOptimizer(_Base):
         in the way of one that was made in its place.
         """
         if self._rueda.is_of_an_earlier_job():
+            if self._overlap is not None:
+                self._overlap.abandon()
             new = self._rueda.successor(_parameters(self))
             self._rueda.hand_over(new)
             self._rueda = new
@@ -133,12 +168,15 @@ class _DistributedOptimizer(_Base):
 
         What a compression has to remember is added under the key "rueda".
         """
+        self.finish_step()
         state: dict[str, Any] = super().state_dict()
         remembered = self._rueda.state_dict()
         return {**state, STATE_KEY: remembered} if remembered else state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of this optimizer or of one that was never wrapped."""
+        if self._overlap is not None:
+            self._overlap.settle()
         own = {key: value for key, value in state_dict.items() if key != STATE_KEY}
         super().load_state_dict(own)
         self._rueda.load_state_dict(state_dict.get(STATE_KEY, {}))
@@ -158,6 +196,7 @@ class _DistributedOptimizer(_Base):
         return below(name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        self.finish_step()
         copied = copy.deepcopy(_unwrap(self), memo)
         own = self._follow_job()
         reduction = _reduction(own.recipe, _parameters(copied))
@@ -167,13 +206,14 @@ class _DistributedOptimizer(_Base):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self.finish_step()
         return _restore, (_unwrap(self), self._rueda.recipe)
 
 
 def _unwrap(optimizer: _DistributedOptimizer) -> torch.optim.Optimizer:
     """Return the user's optimizer, with all that has become of it since it was wrapped."""
     original = optimizer._original
-    own = ("_rueda", "_original", "step")  # a scheduler's step would call ours
+    own = ("_rueda", "_original", "_overlap", "step")  # a scheduler's step would call ours
     changed = {name: value for name, value in optimizer.__dict__.items() if name not in own}
     original.__dict__.update(changed)
     return original
@@ -221,6 +261,8 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     groups: int | list[list[torch.Tensor]] | None = None,
     sparse_as_dense: bool = False,
     process_set: ProcessSet = global_process_set,
+    *,
+    overlap_forward: torch.nn.Module | None = None,
 ) -> _O:
     """Wrap an optimizer so that its gradients are reduced over all ranks before each step.
 
@@ -245,6 +287,10 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         sparse_as_dense: Make sparse gradients dense. Otherwise the ranks agree at the first
             reduction on which parameters have sparse gradients, and gather their rows.
         process_set: The ranks that take part; elsewhere the optimizer does nothing extra.
+        overlap_forward: The model whose next forward pass is to go on while gradients are still
+            reduced: ``step`` does not wait, and each module's parameters are updated when it is
+            called. For optimizers whose update of a parameter depends on that parameter alone,
+            which is all of PyTorch's but LBFGS. See the user guide.
 
     Raises:
         ValueError: An argument is wrong or not supported; nothing was changed.
@@ -262,9 +308,17 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         groups=checked_groups(groups, num_groups, parameters),
         sparse_as_dense=sparse_as_dense,
         process_set=process_set,
+        first_needed_first=overlap_forward is not None,
     )
+    if overlap_forward is not None:
+        check_overlap(overlap_forward, optimizer, settings)
     recipe = Recipe("optimizer", settings, _names(parameters, named_parameters))
-    return _wrap(optimizer, _reduction(recipe, parameters))
+    wrapped = _wrap(optimizer, _reduction(recipe, parameters))
+    if overlap_forward is not None:
+        overlap = ForwardOverlap(overlap_forward)
+        overlap.attach(wrapped)
+        cast("_DistributedOptimizer", wrapped)._overlap = overlap
+    return wrapped
 
 
 def _names(

@@ -47,6 +47,10 @@ _DISAGREEMENTS = {
         lambda: hvd.allreduce(_twos(), name="x", postscale_factor=0.5 if _odd() else 1.0),
         ["postscale factor", "0.5"],
     ),
+    "priority": (
+        lambda: hvd.synchronize(hvd.allreduce_async(_twos(), name="x", priority=7 * _odd())),
+        ["priority of allreduce 'x'", "7", "0"],
+    ),
     "group size": (
         lambda: hvd.grouped_allreduce([_twos()] * (3 if _odd() else 2), name="x"),
         ["number of tensors in allreduce 'x'"],

@@ -139,3 +139,71 @@ def assert_averaged(tree_sum):
             assert torch.equal(parameter.grad, expected), name
 
     return check
+
+
+@pytest.fixture
+def train_both():
+    """Train twice, as usual and with ``overlap_forward``, and return both (model, optimizer).
+
+    ``between(model, optimizer, step)`` runs after each step; ``options`` are the wrapper's. Each
+    parameter has a bucket of its own, so that parts of an update can be left.
+    """
+
+    def run(
+        make_model, make_optimizer, *, steps=6, between=None, passes=1, forward=None, **options
+    ):
+        forward = forward or (lambda model, batch, step: model(batch))
+
+        def train(overlaps):
+            model = make_model()
+            optimizer = hvd.DistributedOptimizer(
+                make_optimizer(model.parameters()),
+                model.named_parameters(),
+                groups=[[parameter] for parameter in model.parameters()],
+                backward_passes_per_step=passes,
+                overlap_forward=model if overlaps else None,
+                **options,
+            )
+            for step in range(steps):
+                for which_pass in range(passes):
+                    batch = _batch(step, hvd.rank(), which_pass)
+                    forward(model, batch, step).square().mean().backward()
+                optimizer.step()
+                (between or _clear)(model, optimizer, step)
+            return model, optimizer
+
+        return train(False), train(True)
+
+    return run
+
+
+def _clear(model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    optimizer.zero_grad()
+
+
+@pytest.fixture
+def left():
+    """Return how many buckets an optimizer has left to the next forward pass."""
+
+    def count(optimizer):
+        update = optimizer._overlap._update
+        return 0 if update is None or update.closed else len(update._left)
+
+    return count
+
+
+@pytest.fixture
+def assert_alike():
+    """Assert that two models and their optimizers have the same bits; finishes updates."""
+
+    def check(one, other):
+        own, others = (model.state_dict() for model, _ in (one, other))
+        for name, value in own.items():
+            assert torch.equal(value, others[name]), name
+        states = [optimizer.state_dict()["state"] for _, optimizer in (one, other)]
+        assert states[0].keys() == states[1].keys()
+        for index, entries in states[0].items():
+            for name, value in entries.items():
+                assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][index][name]))
+
+    return check
