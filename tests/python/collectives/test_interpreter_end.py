@@ -42,7 +42,10 @@ def test_interpreters_that_end_while_daemon_threads_wait_end_well(start_ranks, w
         model = torch.nn.Linear(30, 30)
         optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
 
-        # It computes nothing once the interpreter ends: PyTorch itself would not survive that.
+        # The thread computes nothing and frees no tensor once the interpreter ends: PyTorch itself
+        # would not survive either (it gives the GIL away in destructors).
+        sys.kept = model, optimizer
+
         def wait():
             model(torch.ones(2, 30)).sum().backward()
             link.tell("at work")
