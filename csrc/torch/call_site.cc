@@ -26,6 +26,14 @@ std::string_view TextOf(PyObject* string) {
   return {};
 }
 
+int InstructionOf(PyFrameObject* frame) {
+#if PY_VERSION_HEX >= 0x030B0000
+  return PyFrame_GetLasti(frame);
+#else
+  return frame->f_lasti * static_cast<int>(sizeof(_Py_CODEUNIT));
+#endif
+}
+
 }  // namespace
 
 void DropCode::operator()(void* code) const { Py_DECREF(static_cast<PyCodeObject*>(code)); }
@@ -36,16 +44,16 @@ CallSite CallerOutside(const std::string& package) {
   for (OwnedFrame frame(innermost); frame != nullptr; frame.reset(PyFrame_GetBack(frame.get()))) {
     OwnedCode code(PyFrame_GetCode(frame.get()));
     if (TextOf(code->co_filename).starts_with(package)) continue;
-    return {std::unique_ptr<void, DropCode>(code.release()), PyFrame_GetLineNumber(frame.get())};
+    return {std::unique_ptr<void, DropCode>(code.release()), InstructionOf(frame.get())};
   }
   return {};
 }
 
 std::string Describe(const CallSite& site) {
   if (site.code == nullptr) return {};
-  const auto* const code = static_cast<PyCodeObject*>(site.code.get());
+  auto* const code = static_cast<PyCodeObject*>(site.code.get());
   return std::string(TextOf(code->co_name)) + "(), " + std::string(TextOf(code->co_filename)) +
-         ":" + std::to_string(site.line);
+         ":" + std::to_string(PyCode_Addr2Line(code, site.instruction));
 }
 
 }  // namespace rueda::pytorch

@@ -13,7 +13,9 @@ struct DropCode {
 // To be dropped with the GIL held: it owns a Python object.
 struct CallSite {
   std::unique_ptr<void, DropCode> code;  // of the function; null: not known
-  int line = 0;
+  // Where in the code it was, in bytes. Its line is found out when somebody asks: that reads the
+  // function's table of lines from its beginning.
+  int instruction = 0;
 };
 
 // The innermost Python function on this thread's stack whose file does not lie in the folder

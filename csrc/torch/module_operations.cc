@@ -58,18 +58,21 @@ class PyOperations {
   // One tensor, the common case, without lists and most arguments.
   int64_t Allreduce(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
                     std::optional<std::string> name, int op, double prescale, double postscale,
-                    uint32_t process_set, bool urgent, int32_t priority) {
-    OperationCall call;
-    call.inputs.push_back(tensor);
-    if (output.has_value()) call.outputs.push_back(*output);
-    call.name = std::move(name);
-    call.op = ReduceOpFrom(op);
-    call.prescale = prescale;
-    call.postscale = postscale;
+                    uint32_t process_set, int32_t priority) {
+    OperationCall call = CallOf(tensor, output, std::move(name), op, prescale, postscale);
     call.process_set = process_set;
-    call.urgent = urgent;
     call.priority = priority;
     return Start(std::move(call));
+  }
+
+  // A synchronous call, in one crossing.
+  py::object AllreduceNow(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
+                          std::optional<std::string> name, int op, double prescale,
+                          double postscale, uint32_t process_set) {
+    OperationCall call = CallOf(tensor, output, std::move(name), op, prescale, postscale);
+    call.process_set = process_set;
+    call.urgent = true;
+    return Wait(Start(std::move(call)));
   }
 
   int64_t Submit(int kind, const py::sequence& tensors, const std::optional<py::sequence>& outputs,
@@ -135,6 +138,19 @@ class PyOperations {
   size_t size() const { return operations_->handles().size(); }
 
  private:
+  static OperationCall CallOf(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
+                              std::optional<std::string> name, int op, double prescale,
+                              double postscale) {
+    OperationCall call;
+    call.inputs.push_back(tensor);
+    if (output.has_value()) call.outputs.push_back(*output);
+    call.name = std::move(name);
+    call.op = ReduceOpFrom(op);
+    call.prescale = prescale;
+    call.postscale = postscale;
+    return call;
+  }
+
   int64_t Start(OperationCall call) {
     if (call.name.has_value()) call.call_site = CallerOutside(package_);
     const bool urgent = call.urgent;
@@ -162,7 +178,10 @@ void BindOperations(py::module_& module) {
       .def(py::init<const py::capsule&, int64_t>(), py::arg("engine"), py::arg("first_handle") = 0)
       .def("allreduce", &PyOperations::Allreduce, py::arg("tensor"), py::arg("output"),
            py::arg("name"), py::arg("op"), py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
-           py::arg("process_set") = 0, py::arg("urgent") = false, py::arg("priority") = 0)
+           py::arg("process_set") = 0, py::arg("priority") = 0)
+      .def("allreduce_now", &PyOperations::AllreduceNow, py::arg("tensor"), py::arg("output"),
+           py::arg("name"), py::arg("op"), py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
+           py::arg("process_set") = 0)
       .def("submit", &PyOperations::Submit, py::arg("kind"), py::arg("tensors"), py::arg("outputs"),
            py::arg("name"), py::kw_only(), py::arg("op") = static_cast<int>(ReduceOp::kSum),
            py::arg("root") = -1, py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,

@@ -35,21 +35,45 @@ def start_allreduce(
     op: ReduceOp,
     scales: tuple[float, float],
     process_set: ProcessSet,
-    *,
-    urgent: bool = False,
     priority: int = 0,
 ) -> int:
-    """Start it and return its handle; ``urgent`` says that somebody waits already."""
+    """Start it and return its handle."""
     operations = job().operations
-    set_id = check_process_set(process_set)
+    set_id = 0 if process_set is global_process_set else check_process_set(process_set)
     if priority:
         check_priority(priority, op)
-    if op == Adasum:
-        outputs = None if output is None else [output]
-        return start_adasum(
-            [tensor], outputs, name, scales, process_set, grouped=False, urgent=urgent
-        )
-    return operations.allreduce(tensor, output, name, op, *scales, set_id, urgent, priority)
+    if op is Adasum:
+        return _start_adasum(tensor, output, name, scales, process_set)
+    return operations.allreduce(tensor, output, name, op, *scales, set_id, priority)
+
+
+def allreduce_now(
+    tensor: torch.Tensor,
+    output: torch.Tensor | None,
+    name: str | None,
+    op: ReduceOp,
+    scales: tuple[float, float],
+    process_set: ProcessSet,
+) -> torch.Tensor:
+    """Do it and return the result: one crossing into C++, which is most of a small call."""
+    operations = job().operations
+    set_id = 0 if process_set is global_process_set else check_process_set(process_set)
+    if op is Adasum:
+        return result(_start_adasum(tensor, output, name, scales, process_set, urgent=True))
+    return operations.allreduce_now(tensor, output, name, op, *scales, set_id)
+
+
+def _start_adasum(
+    tensor: torch.Tensor,
+    output: torch.Tensor | None,
+    name: str | None,
+    scales: tuple[float, float],
+    process_set: ProcessSet,
+    *,
+    urgent: bool = False,
+) -> int:
+    outputs = None if output is None else [output]
+    return start_adasum([tensor], outputs, name, scales, process_set, grouped=False, urgent=urgent)
 
 
 def check_priority(priority: int, op: ReduceOp) -> None:
@@ -94,7 +118,7 @@ def allreduce_async(
     """
     scales = (prescale_factor, postscale_factor)
     chosen = resolve_op(op, average)
-    return start_allreduce(tensor, None, name, chosen, scales, process_set, priority=priority)
+    return start_allreduce(tensor, None, name, chosen, scales, process_set, priority)
 
 
 def allreduce_async_(
@@ -111,7 +135,7 @@ def allreduce_async_(
     """Start an all-reduce in place; otherwise as ``allreduce_async``."""
     scales = (prescale_factor, postscale_factor)
     chosen = resolve_op(op, average)
-    return start_allreduce(tensor, tensor, name, chosen, scales, process_set, priority=priority)
+    return start_allreduce(tensor, tensor, name, chosen, scales, process_set, priority)
 
 
 def allreduce(
@@ -149,7 +173,7 @@ def _allreduce(
     process_set: ProcessSet,
 ) -> torch.Tensor:
     if not (tensor.requires_grad and torch.is_grad_enabled()):
-        return result(start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
+        return allreduce_now(tensor, None, name, op, scales, process_set)
     check_differentiable(op)
     if is_linear(op):
         differentiable: torch.Tensor = _Linear.apply(tensor, name, op, scales, process_set)  # type: ignore[no-untyped-call]
@@ -180,7 +204,7 @@ class _Linear(torch.autograd.Function):
         process_set: ProcessSet,
     ) -> torch.Tensor:
         ctx.arguments = (gradient_name(name), op, scales, process_set)
-        return result(start_allreduce(tensor, None, name, op, scales, process_set, urgent=True))
+        return allreduce_now(tensor, None, name, op, scales, process_set)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -195,8 +219,7 @@ class _Chosen(torch.autograd.Function):
     def forward(
         ctx: Any, tensor: torch.Tensor, name: str | None, op: ReduceOp, process_set: ProcessSet
     ) -> torch.Tensor:
-        handle = start_allreduce(tensor, None, name, op, (1.0, 1.0), process_set, urgent=True)
-        reduced = result(handle)
+        reduced = allreduce_now(tensor, None, name, op, (1.0, 1.0), process_set)
         ctx.save_for_backward(tensor, reduced)
         ctx.arguments = (gradient_name(name), op, process_set)
         return reduced
@@ -227,4 +250,4 @@ def allreduce_(
     """Reduce a tensor over all ranks in place and return it; otherwise as ``allreduce``."""
     scales = (prescale_factor, postscale_factor)
     chosen = resolve_op(op, average)
-    return result(start_allreduce(tensor, tensor, name, chosen, scales, process_set, urgent=True))
+    return allreduce_now(tensor, tensor, name, chosen, scales, process_set)

@@ -22,12 +22,14 @@ def take(handle: int, wait: Callable[[int], Any]) -> Any:
     Whoever is interrupted (Ctrl-C) may call it again.
     """
     finish = _left.get(handle)
+    if finish is None:
+        return wait(handle)
     try:
         value = wait(handle)
     except Exception:
         _left.pop(handle, None)
         raise
-    if finish is None or value is None:
+    if value is None:
         return value
     _left.pop(handle, None)
     return finish(value)

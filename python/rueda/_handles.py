@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from rueda._context import job
 from rueda._finishing import take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def poll(handle: int) -> bool:
@@ -39,16 +42,9 @@ def synchronize(
     return taken
 
 
-def result(handle: int) -> torch.Tensor:
-    """Wait for an operation on one tensor."""
-    return cast("torch.Tensor", synchronize(handle))
-
-
-def results(handle: int) -> list[torch.Tensor]:
-    """Wait for a grouped operation."""
-    return cast("list[torch.Tensor]", synchronize(handle))
-
-
-def result_and_splits(handle: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Wait for an operation on one tensor that tells how many rows came from which rank."""
-    return cast("tuple[torch.Tensor, torch.Tensor]", synchronize(handle))
+# The same, by what the operation is known to return: on one tensor, on a group, and on one tensor
+# with how many rows came from which rank. No functions of their own: small calls would pay for
+# another Python frame.
+result = cast("Callable[[int], torch.Tensor]", synchronize)
+results = cast("Callable[[int], list[torch.Tensor]]", synchronize)
+result_and_splits = cast("Callable[[int], tuple[torch.Tensor, torch.Tensor]]", synchronize)

@@ -12,7 +12,7 @@ import torch
 
 from rueda import _allreduce, _context
 from rueda._gradient_names import gradient_name
-from rueda._handles import result, results
+from rueda._handles import results
 from rueda._reduce_op import Max, Min, ReduceOp, Sum
 from rueda._torch_module import native
 from rueda.process_sets import ProcessSet, check_process_set
@@ -44,10 +44,10 @@ def share(
     if op not in (Min, Max):
         return total * _product_of_others(own, name, process_set)
     chosen = own == reduced
-    winners = _allreduce.start_allreduce(
+    winners = _allreduce.allreduce_now(
         chosen.to(torch.int32), None, name and f"{name}.winners", Sum, (1.0, 1.0), process_set
     )
-    return total * chosen / result(winners)
+    return total * chosen / winners
 
 
 def _product_of_others(

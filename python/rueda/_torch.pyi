@@ -46,7 +46,6 @@ class Operations:
         prescale: float = 1.0,
         postscale: float = 1.0,
         process_set: int = 0,
-        urgent: bool = False,
         priority: int = 0,
     ) -> int:
         """Start the all-reduce of one tensor and return its handle.
@@ -59,8 +58,23 @@ class Operations:
             prescale: Multiplies every input.
             postscale: Multiplies the result.
             process_set: The number of the ranks that take part.
-            urgent: The caller is about to wait.
             priority: 32 bits; of what is agreed at once, higher ones run sooner.
+        """
+
+    def allreduce_now(
+        self,
+        tensor: torch.Tensor,
+        output: torch.Tensor | None,
+        name: str | None,
+        op: int,
+        prescale: float = 1.0,
+        postscale: float = 1.0,
+        process_set: int = 0,
+    ) -> torch.Tensor:
+        """Start the all-reduce of one tensor, wait for it and return the result.
+
+        As ``wait(allreduce(...))``, but nothing lingers for company. The GIL is released while
+        waiting, and Ctrl-C interrupts it; the operation then goes on.
         """
 
     def submit(

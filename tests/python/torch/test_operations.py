@@ -16,15 +16,18 @@ from rueda.exceptions import HorovodInternalError
 AVERAGE, SUM, MIN, MAX, PRODUCT = 0, 1, 3, 4, 5
 
 
-@pytest.fixture
-def allreduce(pair):
+@pytest.fixture(params=["start and wait", "now"])
+def allreduce(pair, request):
     """Reduce ``tensors[rank]`` on both ranks; the results by rank."""
 
     def run(tensors, outputs=None, name="x", op=SUM, **factors):
         def main(rank):
             operations = pair.operations[rank]
             output = None if outputs is None else outputs[rank]
-            return operations.wait(operations.allreduce(tensors[rank], output, name, op, **factors))
+            call = (tensors[rank], output, name, op)
+            if request.param == "now":
+                return operations.allreduce_now(*call, **factors)
+            return operations.wait(operations.allreduce(*call, **factors))
 
         return pair.run(main)
 
