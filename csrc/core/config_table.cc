@@ -33,10 +33,11 @@ constexpr std::array kOptions{
     OptionRow{"RUEDA_CACHE_CAPACITY", IntegerOption{&Config::cache_capacity, 0, 65536, false},
               "Named requests that are remembered and afterwards agreed on by one bit; 0 switches "
               "it off."},
-    OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, 0, 1000000, false},
+    OptionRow{"RUEDA_LINGER_US", IntegerOption{&Config::linger_us, -1, 1000000, false},
               "Microseconds without another asynchronous submission after which those that there "
               "are are offered; 32 times as long at most after the first. Nothing lingers that "
-              "somebody waits for. Rank 0's value holds for all."},
+              "somebody waits or polls for. -1 takes 30 where rank 0's host has two processors "
+              "for each of its ranks, else 300. Rank 0's value holds for all."},
     OptionRow{"RUEDA_AUTOTUNE", IntegerOption{&Config::autotune, 0, 1, false},
               "1 searches for the best fusion threshold and linger while the job runs. Rank 0's "
               "value holds for all, as do those below."},

@@ -35,6 +35,7 @@ class Engine::Impl {
 
   Result<TicketPtr> Submit(Submission submission);
   void Drive(const TicketPtr& ticket, Duration slice);
+  void Hurry(const Ticket& ticket);
   Ticket::Wake Wait(const TicketPtr& ticket, Duration slice);
   void Stop(const std::string& reason);
   Status StartTimeline(const std::string& path, bool mark_frames);
@@ -133,6 +134,12 @@ EpochLoop::Driven Engine::Impl::DriveOrHurry(const Ticket& ticket, Duration slic
   return driven;
 }
 
+void Engine::Impl::Hurry(const Ticket& ticket) {
+  if (ticket.offered() || forked()) return;
+  table_.Hurry();
+  parts_.parker->Unpark();
+}
+
 Ticket::Wake Engine::Impl::Wait(const TicketPtr& ticket, Duration slice) {
   if (ticket->done()) return Ticket::Wake::kDone;
   const int64_t begun = ticket->WaitBegins();
@@ -184,6 +191,7 @@ Result<TicketPtr> Engine::Submit(Submission submission) {
   return impl_->Submit(std::move(submission));
 }
 void Engine::Drive(const TicketPtr& ticket, Duration slice) { impl_->Drive(ticket, slice); }
+void Engine::Hurry(const Ticket& ticket) { impl_->Hurry(ticket); }
 Ticket::Wake Engine::Wait(const TicketPtr& ticket, Duration slice) {
   return impl_->Wait(ticket, slice);
 }

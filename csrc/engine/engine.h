@@ -56,6 +56,9 @@ class Engine {
   // only for so long and until a signal. Otherwise the engine thread hears of it. Any thread.
   void Drive(const TicketPtr& ticket, Duration slice = Duration::zero());
 
+  // Somebody asks whether the ticket is done: it lingers no more. Any thread; returns at once.
+  void Hurry(const Ticket& ticket);
+
   // Drives, and then sleeps until the ticket is done. As Ticket::Wait.
   Ticket::Wake Wait(const TicketPtr& ticket, Duration slice = Duration::zero());
 

@@ -122,7 +122,7 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
                                    std::vector<transport::UniqueFd> streams, Log log) {
   EngineParts parts;
   parts.topology = topology;
-  parts.coordinator = CoordinatorOptionsOf(config);
+  parts.coordinator = CoordinatorOptionsOf(config, topology);
   parts.log = std::move(log);
   PrepareAutotune(config, &parts);
   parts.mappings = std::move(mappings);

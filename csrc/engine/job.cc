@@ -7,10 +7,12 @@
 
 #include "backends/gloo/make_gloo.h"
 #include "engine/host_job.h"
+#include "engine/linger.h"
 #include "engine/socket_job.h"
 #include "transport/arena.h"
 #include "transport/arena_layout.h"
 #include "transport/socket_channel.h"
+#include "transport/thread_setup.h"
 
 namespace rueda::engine {
 namespace {
@@ -21,11 +23,13 @@ Duration Seconds(double seconds) {
 
 }  // namespace
 
-control::CoordinatorOptions CoordinatorOptionsOf(const Config& config) {
+control::CoordinatorOptions CoordinatorOptionsOf(const Config& config, const Topology& topology) {
   control::CoordinatorOptions options;
   options.limits.bucket_bytes = config.fusion_threshold;
   options.limits.run_timeout = Seconds(config.timeout_seconds);
-  options.limits.linger = std::chrono::microseconds(config.linger_us);
+  options.limits.linger = config.linger_us >= 0 ? std::chrono::microseconds(config.linger_us)
+                                                : Linger::UsualPause(topology.local_size,
+                                                                     transport::UsableProcessors());
   options.cache_capacity = static_cast<size_t>(config.cache_capacity);
   options.stall_warning = Seconds(config.stall_check_time_seconds);
   options.stall_shutdown = Seconds(config.stall_shutdown_time_seconds);

@@ -39,7 +39,7 @@ Result<std::unique_ptr<Engine>> StartJob(const Topology& topology, const Config&
                                          JobLinks links, Log log);
 
 // What both kinds of job need.
-control::CoordinatorOptions CoordinatorOptionsOf(const Config& config);
+control::CoordinatorOptions CoordinatorOptionsOf(const Config& config, const Topology& topology);
 // On rank 0, if RUEDA_AUTOTUNE asks for it; topology and log are set already.
 void PrepareAutotune(const Config& config, EngineParts* parts);
 struct Sockets {

@@ -21,6 +21,14 @@ class Linger {
   // A look after the whole wait that finds more waits twice as long, up to that many pauses.
   static constexpr int kLongestWait = 8;
 
+  // How long a pause is unless the user says so, on a host of so many ranks and processors. Where
+  // engine threads have no processor of their own, looking for a pause takes one from a thread that
+  // submits, and nothing would communicate beside it: 300 calls of 1 KiB, 2 ranks on 2 cores, took
+  // 4.3 ms with 30 us and 2.6 ms with 300, of which 1.7 were the calls themselves.
+  static Duration UsualPause(int ranks, int processors) {
+    return std::chrono::microseconds(2 * ranks <= processors ? 30 : 300);
+  }
+
   // Without a submission for as long as `pause` everything goes. Holds from the next Took on.
   explicit Linger(Duration pause) : pause_(pause) {}
   void SetPause(Duration pause) { pause_ = pause; }

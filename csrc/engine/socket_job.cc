@@ -15,7 +15,7 @@ Result<std::unique_ptr<Engine>> StartSocketJob(const Topology& topology, const C
   }
   EngineParts parts;
   parts.topology = topology;
-  parts.coordinator = CoordinatorOptionsOf(config);
+  parts.coordinator = CoordinatorOptionsOf(config, topology);
   parts.log = std::move(log);
   parts.hooks = std::move(links.hooks);
   PrepareAutotune(config, &parts);

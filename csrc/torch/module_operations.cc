@@ -105,7 +105,9 @@ class PyOperations {
       throw py::value_error("handle " + std::to_string(handle) +
                             " is not known: it was synchronized already, or never existed");
     }
-    return work->ticket->done();
+    if (work->ticket->done()) return true;
+    operations_->engine()->Hurry(*work->ticket);
+    return false;
   }
 
   py::object Wait(int64_t handle) {

@@ -45,7 +45,7 @@ TEST_CASE("without variables every option has its default", "[config]") {
   CHECK(parsed->warnings.empty());
   CHECK(parsed->config.backend == "auto");
   CHECK(parsed->config.fusion_threshold == int64_t{64} << 20);
-  CHECK(parsed->config.linger_us == 30);
+  CHECK(parsed->config.linger_us == -1);
   CHECK(parsed->config.timeout_seconds == 300);
   CHECK(parsed->config.lowest_log_level() == LogLevel::kWarning);
 }

@@ -155,6 +155,7 @@ TEST_CASE("a searching job is right in every step, and its ranks run the same bu
   const MemoryFile file;
   Config config = Tuned(8);
   config.autotune_log = file.path();
+  config.linger_us = 70;  // where the search begins
   Training training(size, config);
   CheckSame(training.Run(40));
   const std::vector<std::string> lines = file.Lines();
@@ -176,7 +177,7 @@ TEST_CASE("a searching job is right in every step, and its ranks run the same bu
   CHECK(Cells(lines[1])[1] == "warmup");
   CHECK(Cells(lines[10])[1] == "result");
   CHECK(Cells(lines[1])[2] == "67108864");
-  CHECK(Cells(lines[1])[3] == "30");
+  CHECK(Cells(lines[1])[3] == "70");
   REQUIRE(training.log.taken().size() == 1);
   const std::string said = training.log.taken().front();
   CHECK_THAT(said, Catch::Contains("RUEDA_FUSION_THRESHOLD=" + Cells(lines[10])[2] + " "));

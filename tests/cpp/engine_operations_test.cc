@@ -85,6 +85,22 @@ TEST_CASE("a submission waits for company until its linger is over", "[engine]")
   for (const Status& status : statuses) CHECK(status == Status());
 }
 
+TEST_CASE("a submission that somebody asks for lingers no longer", "[engine]") {
+  Config config;
+  config.linger_us = 3'600'000'000;
+  ThreadJob job(2, config);
+  const auto statuses = job.ForEachRank([&](int rank) {
+    Values values = Filled(3, rank);
+    const auto ticket =
+        SubmitInPlace(job.engine(rank), RequestFor("x", 3, DType::kInt32), &values, false);
+    job.engine(rank).Hurry(**ticket);
+    if ((*ticket)->Wait() != engine::Ticket::Wake::kDone)
+      return Status(StatusCode::kSystem, "woke");
+    return (*ticket)->status();
+  });
+  for (const Status& status : statuses) CHECK(status == Status());
+}
+
 TEST_CASE("a group of several dtypes completes as a whole", "[engine]") {
   const int size = GENERATE(1, 3);
   ThreadJob job(size);

@@ -46,6 +46,14 @@ TEST_CASE("without a pause to wait for everything goes at once", "[linger]") {
   CHECK(linger.until() == kStart);
 }
 
+TEST_CASE("the usual pause is short where engine threads have processors of their own",
+          "[linger]") {
+  CHECK(Linger::UsualPause(1, 2) == microseconds(30));
+  CHECK(Linger::UsualPause(4, 9) == microseconds(30));
+  CHECK(Linger::UsualPause(1, 1) == microseconds(300));
+  CHECK(Linger::UsualPause(2, 3) == microseconds(300));
+}
+
 TEST_CASE("another pause holds from the next submission on", "[linger]") {
   Linger linger(microseconds(30));
   linger.Took(kStart, true);
