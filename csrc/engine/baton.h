@@ -68,7 +68,7 @@ class Baton {
  private:
   // How long the engine thread leaves the field to callers that drive.
   static constexpr Duration kDoze = std::chrono::microseconds(250);
-  static constexpr Duration kLongestDoze = std::chrono::microseconds(2000);
+  static constexpr Duration kLongestDoze = std::chrono::milliseconds(8);
   // So many within a doze are a loop, in which the next one is to be longer.
   static constexpr uint32_t kCallsOfALoop = 8;
 
