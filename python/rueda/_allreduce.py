@@ -28,39 +28,50 @@ from rueda.compression import Compression, Compressor
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
 
 
+# A small call is made of little else than the frames of Python that it passes, so there is one
+# below the function that the user calls, and it takes that one's arguments as they are.
 def start_allreduce(
     tensor: torch.Tensor,
     output: torch.Tensor | None,
     name: str | None,
-    op: ReduceOp,
-    scales: tuple[float, float],
+    op: int | None,
+    average: bool | None,
+    prescale: float,
+    postscale: float,
     process_set: ProcessSet,
-    priority: int = 0,
+    priority: int,
 ) -> int:
     """Start it and return its handle."""
+    if average is not None or type(op) is not ReduceOp:
+        op = resolve_op(op, average, stacklevel=4)
     operations = job().operations
     set_id = 0 if process_set is global_process_set else check_process_set(process_set)
     if priority:
         check_priority(priority, op)
     if op is Adasum:
-        return _start_adasum(tensor, output, name, scales, process_set)
-    return operations.allreduce(tensor, output, name, op, *scales, set_id, priority)
+        return _start_adasum(tensor, output, name, (prescale, postscale), process_set)
+    return operations.allreduce(tensor, output, name, op, prescale, postscale, set_id, priority)
 
 
 def allreduce_now(
     tensor: torch.Tensor,
     output: torch.Tensor | None,
     name: str | None,
-    op: ReduceOp,
-    scales: tuple[float, float],
+    op: int | None,
+    average: bool | None,
+    prescale: float,
+    postscale: float,
     process_set: ProcessSet,
 ) -> torch.Tensor:
-    """Do it and return the result: one crossing into C++, which is most of a small call."""
+    """Do it and return the result, with one crossing into C++."""
+    if average is not None or type(op) is not ReduceOp:
+        op = resolve_op(op, average, stacklevel=4)
     operations = job().operations
     set_id = 0 if process_set is global_process_set else check_process_set(process_set)
     if op is Adasum:
+        scales = (prescale, postscale)
         return result(_start_adasum(tensor, output, name, scales, process_set, urgent=True))
-    return operations.allreduce_now(tensor, output, name, op, *scales, set_id)
+    return operations.allreduce_now(tensor, output, name, op, prescale, postscale, set_id)
 
 
 def _start_adasum(
@@ -116,9 +127,8 @@ def allreduce_async(
         ValueError: The arguments are wrong; nothing was started.
         HorovodInternalError: rueda is not initialised, or the job has failed already.
     """
-    scales = (prescale_factor, postscale_factor)
-    chosen = resolve_op(op, average)
-    return start_allreduce(tensor, None, name, chosen, scales, process_set, priority)
+    pre, post = prescale_factor, postscale_factor
+    return start_allreduce(tensor, None, name, op, average, pre, post, process_set, priority)
 
 
 def allreduce_async_(
@@ -133,9 +143,8 @@ def allreduce_async_(
     priority: int = 0,
 ) -> int:
     """Start an all-reduce in place; otherwise as ``allreduce_async``."""
-    scales = (prescale_factor, postscale_factor)
-    chosen = resolve_op(op, average)
-    return start_allreduce(tensor, tensor, name, chosen, scales, process_set, priority)
+    pre, post = prescale_factor, postscale_factor
+    return start_allreduce(tensor, tensor, name, op, average, pre, post, process_set, priority)
 
 
 def allreduce(
@@ -173,7 +182,7 @@ def _allreduce(
     process_set: ProcessSet,
 ) -> torch.Tensor:
     if not (tensor.requires_grad and torch.is_grad_enabled()):
-        return allreduce_now(tensor, None, name, op, scales, process_set)
+        return allreduce_now(tensor, None, name, op, None, *scales, process_set)
     check_differentiable(op)
     if is_linear(op):
         differentiable: torch.Tensor = _Linear.apply(tensor, name, op, scales, process_set)  # type: ignore[no-untyped-call]
@@ -204,7 +213,7 @@ class _Linear(torch.autograd.Function):
         process_set: ProcessSet,
     ) -> torch.Tensor:
         ctx.arguments = (gradient_name(name), op, scales, process_set)
-        return allreduce_now(tensor, None, name, op, scales, process_set)
+        return allreduce_now(tensor, None, name, op, None, *scales, process_set)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
@@ -219,7 +228,7 @@ class _Chosen(torch.autograd.Function):
     def forward(
         ctx: Any, tensor: torch.Tensor, name: str | None, op: ReduceOp, process_set: ProcessSet
     ) -> torch.Tensor:
-        reduced = allreduce_now(tensor, None, name, op, (1.0, 1.0), process_set)
+        reduced = allreduce_now(tensor, None, name, op, None, 1.0, 1.0, process_set)
         ctx.save_for_backward(tensor, reduced)
         ctx.arguments = (gradient_name(name), op, process_set)
         return reduced
@@ -248,6 +257,5 @@ def allreduce_(
     process_set: ProcessSet = global_process_set,
 ) -> torch.Tensor:
     """Reduce a tensor over all ranks in place and return it; otherwise as ``allreduce``."""
-    scales = (prescale_factor, postscale_factor)
-    chosen = resolve_op(op, average)
-    return allreduce_now(tensor, tensor, name, chosen, scales, process_set)
+    pre, post = prescale_factor, postscale_factor
+    return allreduce_now(tensor, tensor, name, op, average, pre, post, process_set)

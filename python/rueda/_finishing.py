@@ -7,12 +7,12 @@ from typing import Any
 
 # By handle, whose numbers never come again in a process. Touched with the GIL held, in single
 # operations, so it needs no lock.
-_left: dict[int, Callable[[Any], Any]] = {}
+unfinished: dict[int, Callable[[Any], Any]] = {}
 
 
 def finish_later(handle: int, finish: Callable[[Any], Any]) -> int:
     """Have ``finish`` make the result of a handle out of what its operation returns."""
-    _left[handle] = finish
+    unfinished[handle] = finish
     return handle
 
 
@@ -21,15 +21,15 @@ def take(handle: int, wait: Callable[[int], Any]) -> Any:
 
     Whoever is interrupted (Ctrl-C) may call it again.
     """
-    finish = _left.get(handle)
+    finish = unfinished.get(handle)
     if finish is None:
         return wait(handle)
     try:
         value = wait(handle)
     except Exception:
-        _left.pop(handle, None)
+        unfinished.pop(handle, None)
         raise
     if value is None:
         return value
-    _left.pop(handle, None)
+    unfinished.pop(handle, None)
     return finish(value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from rueda._context import job
-from rueda._finishing import take
+from rueda._finishing import take, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,9 @@ def synchronize(
     Raises:
         HorovodInternalError: Ranks disagree, a rank left or died, or the job was shut down.
     """
+    wait: Callable[[int], Any] = job().operations.wait
     taken: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, torch.Tensor] | None
-    taken = take(handle, job().operations.wait)
+    taken = take(handle, wait) if handle in unfinished else wait(handle)
     return taken
 
 

@@ -25,10 +25,14 @@ Max = ReduceOp.Max
 Product = ReduceOp.Product
 
 
-def resolve_op(op: int | None, average: bool | None) -> ReduceOp:
+def resolve_op(op: int | None, average: bool | None, *, stacklevel: int = 3) -> ReduceOp:
     """Return the operation that ``op`` and the deprecated ``average`` ask for.
 
-    To be called by the function that the user calls: its caller is who is warned of ``average``.
+    Args:
+        op: As the user gave it.
+        average: As the user gave it.
+        stacklevel: Where the user is, who is warned of ``average``, as ``warnings.warn`` counts: 3
+            where the function that the user calls calls this one.
 
     Raises:
         ValueError: Both are given, or ``op`` is none of rueda's.
@@ -38,7 +42,7 @@ def resolve_op(op: int | None, average: bool | None) -> ReduceOp:
     if average is not None:
         if op is not None:
             raise ValueError("give op or the deprecated average, not both")
-        warnings.warn("average is deprecated: use op", DeprecationWarning, stacklevel=3)
+        warnings.warn("average is deprecated: use op", DeprecationWarning, stacklevel=stacklevel)
         return Average if average else Sum
     if op is None:
         return Average

@@ -44,8 +44,9 @@ def share(
     if op not in (Min, Max):
         return total * _product_of_others(own, name, process_set)
     chosen = own == reduced
+    label = name and f"{name}.winners"
     winners = _allreduce.allreduce_now(
-        chosen.to(torch.int32), None, name and f"{name}.winners", Sum, (1.0, 1.0), process_set
+        chosen.to(torch.int32), None, label, Sum, None, 1.0, 1.0, process_set
     )
     return total * chosen / winners
 
