@@ -34,7 +34,11 @@ def join(device: int = -1, *, process_set: ProcessSet = global_process_set) -> i
             ranks and will not join this one.
         HorovodInternalError: rueda is not initialised, or the job failed.
     """
-    operations = _context.job().operations
+    job = _context.job()
     set_id = check_process_set(process_set)
+    # What a step has left to the next forward pass: a rank whose last step is under way is not out
+    # of data, and would not be the last to join although it has seen the most.
+    job.updates.finish()
+    operations = job.operations
     handle = operations.submit(native.JOIN, [], None, None, process_set=set_id, urgent=True)
     return cast("int", operations.wait(handle))

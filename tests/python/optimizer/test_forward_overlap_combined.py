@@ -184,6 +184,30 @@ def test_joins(run_ranks, assert_alike, deep):
     run_ranks(3, main)
 
 
+def test_who_has_made_the_most_steps_joins_last(start_ranks, deep):
+    def main(link):
+        model = deep()
+        adam = _adam(model.parameters())
+        optimizer = hvd.DistributedOptimizer(adam, overlap_forward=model)
+        lasts = []
+        for _ in range(20):
+            for step in range(1 + hvd.rank()):
+                model(torch.full((2, 6), 1.0 + step)).square().mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            link.tell("joins")
+            if hvd.rank() == 0:
+                link.hear()
+            lasts.append(hvd.join())
+        return lasts
+
+    job = start_ranks(2, main)
+    for _ in range(20):
+        assert [job.hear(rank) for rank in (0, 1)] == ["joins"] * 2
+        job.tell(0, "the other one joins")
+    assert [ended.value for ended in job.all_ended()] == [[1] * 20] * 2
+
+
 def test_frozen_and_unused_parameters(run_ranks, train_both, assert_alike, deep):
     def main():
         def between(model, optimizer, step):

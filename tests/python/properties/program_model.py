@@ -169,17 +169,17 @@ def _reduced(call: Call, tensors: list[torch.Tensor]) -> torch.Tensor:
         return stacked.all(0) if op in ("Min", "Product") else stacked.any(0)
     whole = not (dtype.is_floating_point or dtype.is_complex)
     wide = torch.complex128 if dtype.is_complex else torch.float64
-    scaled = [_times(one.to(wide), before, whole) for one in tensors]
+    scaled = [_times(one.to(wide), before, dtype) for one in tensors]
     stacked = torch.stack(scaled)
     if op in ("Sum", "Average"):
         reduced = stacked.sum(0)
         if op == "Average":
-            reduced = _times(_divided(reduced, call["members"]), 1.0, whole)
+            reduced = _times(_divided(reduced, call["members"]), 1.0, dtype)
     elif op == "Product":
         reduced = stacked.prod(0)
     else:
         reduced = stacked.amin(0) if op == "Min" else stacked.amax(0)
-    reduced = _times(reduced, after, whole)
+    reduced = _times(reduced, after, dtype)
     # Whole numbers wrap, as in every type of PyTorch.
     return reduced.to(torch.int64).to(dtype) if whole else reduced.to(dtype)
 
@@ -191,6 +191,10 @@ def _divided(tensor: torch.Tensor, by: int) -> torch.Tensor:
     return tensor / by
 
 
-def _times(tensor: torch.Tensor, factor: float, whole: bool) -> torch.Tensor:
+def _times(tensor: torch.Tensor, factor: float, dtype: torch.dtype) -> torch.Tensor:
+    """Scale as a tensor of this dtype is: whole numbers are truncated, and end at their limits."""
     scaled = tensor * factor
-    return scaled.trunc() if whole else scaled
+    if dtype.is_floating_point or dtype.is_complex:
+        return scaled
+    limits = torch.iinfo(dtype)
+    return scaled.trunc() if factor == 1.0 else scaled.trunc().clamp(limits.min, limits.max)
