@@ -161,7 +161,10 @@ def test_average_is_the_default_and_the_deprecated_argument_still_works(run_rank
         assert hvd.allreduce(own, True).item() == 1.0
         with pytest.warns(DeprecationWarning, match="use op") as warned:
             assert hvd.allreduce(own, average=False).item() == 3.0
-        assert warned[0].filename == __file__
+            assert hvd.allreduce_(own.clone(), average=False).item() == 3.0
+            for start in (hvd.allreduce_async, hvd.allreduce_async_):
+                assert hvd.synchronize(start(own.clone(), average=False)).item() == 3.0
+        assert [warning.filename for warning in warned] == [__file__] * 4
         assert hvd.synchronize(hvd.allreduce_async(own, False, "named")).item() == 3.0
         assert hvd.allreduce(own, op=int(hvd.Max)).item() == 2.0
 
