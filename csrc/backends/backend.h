@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/copy_observer.h"
+#include "backends/one_shot.h"
 #include "core/bucket.h"
 #include "core/status.h"
 
@@ -63,6 +64,9 @@ class Backend {
   // Whether buckets of this and of split backends may be under way at once. If not, the caller runs
   // all of them one after another, in an order that all ranks share.
   virtual bool concurrent() const { return false; }
+
+  // Small all-reduces of all ranks beside the buckets, or null: there are none. Constant.
+  virtual OneShot* one_shot() { return nullptr; }
 
   // Who is told of copies from here on, by this backend and those that are split from it later.
   // Before the first bucket.

@@ -152,6 +152,10 @@ void Executor::Finish(Lane& lane, const Status& status) {
   table_->Complete(done.job.completes);
 }
 
+void Executor::RanAside(const Work& work) {
+  last_run_ = {work.submission.request, clock_->Now(), last_run_.completed + 1};
+}
+
 bool Executor::idle() const {
   return std::all_of(lanes_.begin(), lanes_.end(),
                      [](const auto& lane) { return lane.second.items.empty(); });

@@ -79,6 +79,8 @@ class Executor {
     int64_t completed = 0;
   };
   const LastRun& last_run() const { return last_run_; }
+  // A request was done without a bucket.
+  void RanAside(const Work& work);
 
   // Makes everything under way fail soon.
   void Abort(const Status& why);

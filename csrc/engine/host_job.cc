@@ -67,7 +67,8 @@ class HostView {
       group.members.push_back(
           {base(rank), base(rank) + layout(rank).staging,
            reinterpret_cast<backends::ShmCounters*>(base(rank) + layout(rank).flags),
-           &page(rank)->doorbell});
+           &page(rank)->doorbell,
+           reinterpret_cast<backends::OneShotMemory*>(base(rank) + layout(rank).one_shot)});
     }
     group.pair_memory = PairMemories();
     return group;
@@ -138,7 +139,9 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
   if (config.backend == "gloo") {
     RUEDA_RETURN_IF_ERROR(UseGloo(&parts, std::move(streams)));
   } else {
-    parts.backend = backends::MakeShmBackend(view.Group());
+    backends::ShmGroup group = view.Group();
+    group.one_shot_bytes = config.one_shot_bytes;
+    parts.backend = backends::MakeShmBackend(std::move(group));
   }
 
   std::vector<transport::ControlPage*> pages;

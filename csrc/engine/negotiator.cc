@@ -26,10 +26,26 @@ Result<bool> Negotiator::Offer() {
   // Cleared before looking once more, so that no wish for haste is lost.
   table_->CalmDown();
   TakeNew(SubmissionTable::AndThen::kSleeps);
-  const std::vector<Work*> offered = std::exchange(collected_, {});
+  std::vector<Work*> offered = std::exchange(collected_, {});
+  SendToMeeting(&offered);
+  if (offered.empty()) return true;
   if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered));
-  if (road_->closed()) table_->CompleteUnagreed(*road_->closed());
+  if (road_->closed()) EndUnagreed();
   return true;
+}
+
+void Negotiator::EndUnagreed() {
+  one_shots_.End();
+  collected_.clear();
+  table_->CompleteUnagreed(*road_->closed());
+}
+
+// A tuner measures how ranks agree, and they do not here.
+void Negotiator::SendToMeeting(std::vector<Work*>* offered) {
+  if (tuner_ != nullptr) return;
+  const auto taken = std::find_if(offered->begin(), offered->end(),
+                                  [this](Work* work) { return one_shots_.Take(work); });
+  if (taken != offered->end()) offered->erase(taken);
 }
 
 void Negotiator::Collect() {
@@ -47,6 +63,8 @@ void Negotiator::TakeNew(SubmissionTable::AndThen and_then) {
 }
 
 void Negotiator::Refuse(Work* work, const Status& error) {
+  // An answer to others, such as that a rank has left, may be about what waits at a meeting here.
+  one_shots_.Forget(work);
   if (tuner_ != nullptr) tuner_->Completed(*work->submission.request);
   table_->Complete(work, error);
 }
@@ -90,12 +108,20 @@ Result<bool> Negotiator::Agree() {
     RUEDA_RETURN_IF_ERROR(Take(*frame));
     *moved = true;
   }
+  const Result<bool> met = Meet();
+  if (!met.ok()) return met;
+  *moved |= *met;
   // The coordinator left: what it agreed before still runs, nothing else ever will.
-  if (!was_closed && road_->closed()) {
-    collected_.clear();
-    table_->CompleteUnagreed(*road_->closed());
-  }
+  if (!was_closed && road_->closed()) EndUnagreed();
   return moved;
+}
+
+Result<bool> Negotiator::Meet() {
+  const OneShotLane::Outcome outcome = one_shots_.Step();
+  if (outcome.to_offer != nullptr && !road_->closed()) {
+    RUEDA_RETURN_IF_ERROR(OfferInBatches({outcome.to_offer}));
+  }
+  return outcome.moved;
 }
 
 Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
@@ -211,8 +237,9 @@ Status Negotiator::TakeResponse(const control::Response& response, Taken* taken)
     return Status::Ok();
   }
   // An error may be for those who offered it.
-  if (work == nullptr)
+  if (work == nullptr || (response.error.ok() && one_shots_.Has(work))) {
     return response.error.ok() ? NotOffered("'" + response.name + "'") : Status();
+  }
   if (response.absent.empty()) Learn(work->submission.request, response);
   if (!response.error.ok()) {
     Refuse(work, response.error);

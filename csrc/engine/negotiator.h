@@ -1,6 +1,8 @@
-// Negotiator: the engine's stages between a submission and a planned bucket: collect, offer, agree.
+// Negotiator: the engine's stages between a submission and a planned bucket: collect, offer, agree;
+// or between a submission and a meeting of all ranks, which is an offer and an answer in one.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "engine/engine_parts.h"
 #include "engine/executor.h"
 #include "engine/linger.h"
+#include "engine/one_shot_lane.h"
 #include "engine/submission_table.h"
 
 namespace rueda::engine {
@@ -21,11 +24,12 @@ namespace rueda::engine {
 class Negotiator {
  public:
   Negotiator(const EngineParts* parts, SubmissionTable* table, ControlRoad* road,
-             Executor* executor)
+             Executor* executor, backends::OneShot* meetings)
       : parts_(parts),
         table_(table),
         road_(road),
         executor_(executor),
+        one_shots_(parts, meetings, table, executor),
         linger_(parts->coordinator.limits.linger) {}
 
   // Tells the tuner of what is submitted, and of what ends without a bucket; null: nobody.
@@ -39,13 +43,17 @@ class Negotiator {
   Result<bool> Agree();
 
   // Offers nothing more: this rank is leaving.
-  void StopOffering() { closing_ = true; }
+  void StopOffering() {
+    closing_ = true;
+    one_shots_.End();
+  }
   // True once the coordinator acknowledged the leave; everything before it has been taken in.
   bool leave_acknowledged() const { return leave_acknowledged_; }
 
   // When Offer has something to do even if nothing arrives.
   TimePoint NextDeadline() const {
-    return collected_.empty() || closing_ ? kNever : linger_.until();
+    const TimePoint offers_at = collected_.empty() || closing_ ? kNever : linger_.until();
+    return std::min(offers_at, one_shots_.NextDeadline());
   }
 
  private:
@@ -66,8 +74,12 @@ class Negotiator {
   void Collect();
   void TakeNew(SubmissionTable::AndThen and_then);
   void Refuse(Work* work, const Status& error);
+  // The coordinator has left.
+  void EndUnagreed();
   bool ReadyToOffer() const;
+  void SendToMeeting(std::vector<Work*>* offered);
   Status OfferInBatches(const std::vector<Work*>& offered);
+  Result<bool> Meet();
 
   Status Take(const control::Frame& frame);
   Status TakeCached(const control::Frame& frame, Taken* taken);
@@ -92,6 +104,7 @@ class Negotiator {
   SubmissionTable* table_;
   ControlRoad* road_;
   Executor* executor_;
+  OneShotLane one_shots_;
   control::SlotTable slots_;
   control::PlanCache plans_;
   control::Batch batch_;  // kept for its memory

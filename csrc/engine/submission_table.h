@@ -1,6 +1,7 @@
 // SubmissionTable: what this rank has in flight, shared between submitters and the engine thread.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -78,6 +79,15 @@ class SubmissionTable {
     std::vector<std::string> some;
   };
   Glance SomeInFlight(size_t most);
+
+  // Engine thread. Whether there is a request, without an answer yet, of which `holds` is true.
+  template <typename Predicate>
+  bool HasUnagreed(Predicate holds) {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(in_flight_.begin(), in_flight_.end(), [&](const auto& entry) {
+      return !entry.second->agreed && holds(*entry.second->submission.request);
+    });
+  }
 
   // Engine thread. Completes everything that no frame has named yet.
   void CompleteUnagreed(const Status& why);

@@ -21,7 +21,8 @@ ArenaLayout ArenaLayout::For(int rank, int size, int64_t arena_bytes) {
   layout.staging = layout.flags + kPageBytes + skew;
   layout.skew_in_page = skew % kPageBytes;
   const int64_t staging_end = layout.staging + kStagingSlots * kStagingChunkBytes;
-  layout.pairs = RoundUp(staging_end, kPageBytes);
+  layout.one_shot = RoundUp(staging_end, 128);
+  layout.pairs = RoundUp(layout.one_shot + kOneShotSpan, kPageBytes);
   layout.pair_stride = kPageBytes + kPairStagingBytes;
   layout.heap = layout.pairs + layout.pair_stride * size;
   layout.heap_end = arena_bytes / kPageBytes * kPageBytes;

@@ -11,6 +11,7 @@ inline constexpr int64_t kRingDataBytes = int64_t{64} << 10;  // power of two
 // with chunks of 512 KiB, 64 MiB took twice as long (docs/performance.md, "What was tried").
 inline constexpr int64_t kStagingChunkBytes = int64_t{128} << 10;
 inline constexpr int64_t kStagingSlots = 8;
+inline constexpr int64_t kOneShotSpan = int64_t{34} << 10;        // for backends/shm/shm_one_shot.h
 inline constexpr int64_t kPairStagingBytes = int64_t{256} << 10;  // of two ranks that send
 
 // Offset that sets the staging and heap of one rank apart from its neighbour's, so that the same
@@ -23,8 +24,9 @@ struct ArenaLayout {
   int64_t control = 0;  // one ControlPage
   int64_t rings = 0;    // the inbox from each rank: ring_stride bytes apart
   int64_t ring_stride = 0;
-  int64_t flags = 0;    // one page of collective counters
-  int64_t staging = 0;  // kStagingSlots chunks, skewed by rank
+  int64_t flags = 0;     // one page of collective counters
+  int64_t staging = 0;   // kStagingSlots chunks, skewed by rank
+  int64_t one_shot = 0;  // kOneShotSpan bytes, aligned to 128
   int64_t pairs = 0;  // what is shared with each rank alone: pair_stride bytes apart, page aligned
   int64_t pair_stride = 0;
   int64_t heap = 0;  // page aligned

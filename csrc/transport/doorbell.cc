@@ -90,6 +90,11 @@ void Doorbell::RingAsOwner() {
   if (IsCaller(whom)) Wake(&caller_sequence_);
 }
 
+void Doorbell::RingCaller() {
+  FullFence();
+  if (IsCaller(heed())) Wake(&caller_sequence_);
+}
+
 void Doorbell::Wake(std::atomic<uint32_t>* sequence) {
   sequence->fetch_add(1, std::memory_order_release);
   FutexWakeAll(sequence);

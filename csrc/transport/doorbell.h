@@ -54,6 +54,8 @@ class alignas(128) Doorbell {
   void Ring();
   // The same for threads of the owner's process.
   void RingAsOwner();
+  // Wakes a caller that sleeps, but not the engine thread of a rank that computes.
+  void RingCaller();
 
   Heed heed() const { return static_cast<Heed>(heed_.load(std::memory_order_relaxed)); }
   // Which rings were heeded; for a sleeper beside whom others may change whom it heeds.

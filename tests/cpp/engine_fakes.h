@@ -54,13 +54,15 @@ class OpensAtTheEnd {
 };
 
 // Runs as the inner backend does, but asks before each step. The answer takes the step's place,
-// unless it is kMoved: then the inner one steps.
+// unless it is kMoved: then the inner one steps. It has no one-shots, which take no steps.
 class SteppedBackend final : public backends::Backend, private backends::Run {
  public:
   using BeforeStep = std::function<Result<backends::Progress>()>;
 
   SteppedBackend(std::unique_ptr<backends::Backend> inner, BeforeStep before_step)
-      : inner_(std::move(inner)), before_step_(std::move(before_step)) {}
+      : inner_(std::move(inner)), before_step_(std::move(before_step)) {
+    if (inner_->one_shot() != nullptr) inner_->one_shot()->End();
+  }
 
   std::string_view name() const override { return inner_->name(); }
   Status Supports(const Bucket& bucket) const override { return inner_->Supports(bucket); }
@@ -128,6 +130,7 @@ class NotingBackend final : public backends::Backend {
   }
   int64_t SplitBytes() const override { return inner_->SplitBytes(); }
   bool concurrent() const override { return inner_->concurrent(); }
+  backends::OneShot* one_shot() override { return inner_->one_shot(); }
   void Abort(const Status& why) override { inner_->Abort(why); }
 
  private:

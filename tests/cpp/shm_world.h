@@ -34,11 +34,13 @@ class ShmArenas {
     backends::ShmGroup group;
     group.index = rank;
     group.staging_bytes = transport::kStagingSlots * transport::kStagingChunkBytes;
+    group.one_shot_bytes = backends::kOneShotBytes;
     for (int other = 0; other < size(); ++other) {
       const auto layout = LayoutOf(other, size());
-      group.members.push_back({base(other), base(other) + layout.staging,
-                               reinterpret_cast<backends::ShmCounters*>(base(other) + layout.flags),
-                               &doorbell(other)});
+      group.members.push_back(
+          {base(other), base(other) + layout.staging,
+           reinterpret_cast<backends::ShmCounters*>(base(other) + layout.flags), &doorbell(other),
+           reinterpret_cast<backends::OneShotMemory*>(base(other) + layout.one_shot)});
     }
     return group;
   }

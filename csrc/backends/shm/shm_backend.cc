@@ -2,8 +2,10 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <string>
 
+#include "backends/shm/shm_one_shot.h"
 #include "backends/shm/shm_run.h"
 #include "backends/shm/staging_ring.h"
 #include "transport/arena_layout.h"
@@ -38,7 +40,12 @@ class ShmBackend final : public Backend, private Run {
       : group_(std::move(group)),
         ring_(group_.staging_bytes),
         run_(&group_, &ring_),
-        aborted_(std::move(aborted)) {}
+        aborted_(std::move(aborted)) {
+    if (group_.size() == 1 || group_.own().one_shot == nullptr) return;
+    one_shot_.emplace(&group_, group_.one_shot_bytes);
+    // The others need not wait for one who never comes.
+    if (group_.one_shot_bytes == 0) one_shot_->End();
+  }
 
   std::string_view name() const override { return "shm"; }
   Status Supports(const Bucket& bucket) const override;
@@ -54,6 +61,10 @@ class ShmBackend final : public Backend, private Run {
   }
   bool concurrent() const override { return true; }
 
+  OneShot* one_shot() override {
+    return one_shot_ && one_shot_->MostBytes() > 0 ? &*one_shot_ : nullptr;
+  }
+
   void Observe(CopyObserver* observer) override { group_.copies = observer; }
   void Abort(const Status& why) override { aborted_->Set(why); }
 
@@ -67,6 +78,7 @@ class ShmBackend final : public Backend, private Run {
   ShmGroup group_;
   StagingRing ring_;
   ShmRun run_;
+  std::optional<ShmOneShot> one_shot_;
   const std::shared_ptr<AbortReason> aborted_;
 };
 
@@ -90,6 +102,7 @@ Result<std::unique_ptr<Backend>> ShmBackend::Split(const Subset& subset) {
     const int from = subset.members[i];
     if (from == group_.index) group.index = static_cast<int>(i);
     ShmMember member = group_.members[static_cast<size_t>(from)];
+    member.one_shot = nullptr;
     if (is_pair) {
       const PairMemory memory = group_.pair_memory(from, subset.members[1 - i]);
       member.staging = memory.staging;

@@ -37,11 +37,29 @@ struct alignas(128) ShmCounters {
   std::array<ShmCell, 2> cells;
 };
 
+// What a member shows at meetings (backends/one_shot.h).
+inline constexpr int64_t kOneShotBytes = int64_t{16} << 10;
+struct alignas(128) OneShotCell {
+  std::atomic<uint64_t> meeting;  // written last (release)
+  std::atomic<uint64_t> wish;
+  // A contribution that fits in here comes with the cache line.
+  alignas(16) std::array<uint8_t, kInlineBytes> payload;
+};
+static_assert(offsetof(OneShotCell, payload) + kInlineBytes == 64);
+struct alignas(128) OneShotMemory {
+  std::array<OneShotCell, 2> cells;  // after an even and an odd number of agreements
+  // All members': the first one's counts.
+  std::atomic<uint64_t> verdict;  // twice the last meeting that has one; odd as the agreements
+  std::atomic<uint32_t> is_over;
+  alignas(128) std::array<std::array<uint8_t, kOneShotBytes>, 2> payloads;
+};
+
 struct ShmMember {
   uint8_t* arena = nullptr;  // placements count from here
   uint8_t* staging = nullptr;
   ShmCounters* counters = nullptr;
   transport::Doorbell* doorbell = nullptr;
+  OneShotMemory* one_shot = nullptr;  // null in groups that were split off
 };
 
 // Zeroed at first.
@@ -60,6 +78,7 @@ struct ShmGroup {
   // it shares with member j alone. Null in groups that were split off.
   std::function<PairMemory(int i, int j)> pair_memory;
   CopyObserver* copies = nullptr;  // null: nobody is told
+  int64_t one_shot_bytes = 0;      // the largest contribution to a meeting; 0: there are none
 
   int size() const { return static_cast<int>(members.size()); }
   const ShmMember& own() const { return members[static_cast<size_t>(index)]; }

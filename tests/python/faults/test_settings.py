@@ -46,6 +46,7 @@ def test_an_unknown_variable_is_a_warning_that_names_the_nearest(start_ranks, na
         ("RUEDA_FUSION_THRESHOLD", "99999999999999999999", "99999999999999999999"),
         ("RUEDA_CACHE_CAPACITY", "1.5", "1.5"),
         ("RUEDA_LINGER_US", "2000000", "2000000"),
+        ("RUEDA_ONE_SHOT_BYTES", "16385", "16 KiB"),
         ("RUEDA_TIMEOUT_SECONDS", "0", "0"),
         ("RUEDA_TIMEOUT_SECONDS", "nan", "nan"),
         ("RUEDA_TIMEOUT_SECONDS", "ten", "ten"),

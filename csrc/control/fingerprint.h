@@ -1,0 +1,14 @@
+// FingerprintOf: all that ranks have to agree on in a request, in 64 bits.
+#pragma once
+
+#include <cstdint>
+
+#include "control/request.h"
+
+namespace rueda::control {
+
+// Equal for requests that agree, also of other processes and machines; never 0. Different ones are
+// told apart but for a chance of 2^-64. Where a rank's tensors lie is no part of it. Pure.
+uint64_t FingerprintOf(const Request& request);
+
+}  // namespace rueda::control
