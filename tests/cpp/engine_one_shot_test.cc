@@ -147,14 +147,15 @@ TEST_CASE("a rank that has joined is counted as absent", "[engine][one-shot]") {
   const auto wrong = job.ForEachRank([&](int rank) {
     auto join = RequestFor("join", 0, DType::kUInt8, OpKind::kJoin);
     join->tensors.clear();
-    if (rank == 2) return Finish(job.engine(rank), job.engine(rank).Submit({join, {}})).message();
+    if (rank == 2)
+      return Finish(job.engine(rank), job.engine(rank).Submit({join, {}, nullptr})).message();
     for (int i = 0; i < 30; ++i) {
       std::vector<float> values(3, static_cast<float>(rank + 1));
       const Status status = Call(job.engine(rank), RequestFor("x", 3), &values);
       if (!status.ok()) return status.message();
       if (values != std::vector<float>(3, 3.0f)) return "call " + std::to_string(i) + " is wrong";
     }
-    return Finish(job.engine(rank), job.engine(rank).Submit({join, {}})).message();
+    return Finish(job.engine(rank), job.engine(rank).Submit({join, {}, nullptr})).message();
   });
   for (const std::string& one : wrong) CHECK(one.empty());
 }
