@@ -1,10 +1,11 @@
 #include "backends/shm/shm_backend.h"
 
-#include <atomic>
-#include <mutex>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
+#include "backends/abort_reason.h"
 #include "backends/shm/shm_one_shot.h"
 #include "backends/shm/shm_run.h"
 #include "backends/shm/staging_ring.h"
@@ -15,24 +16,6 @@ namespace {
 
 // Before the staging memory of a process set: the counters, aligned.
 constexpr int64_t kCountersBytes = sizeof(ShmCounters) + alignof(ShmCounters);
-
-// Why everything was aborted, told by any thread. Shared by a backend and those split from it.
-class AbortReason {
- public:
-  void Set(const Status& why) {
-    std::lock_guard lock(mutex_);
-    if (is_set_.load(std::memory_order_relaxed)) return;
-    why_ = why;
-    // Release: pairs with Check's acquire, which then reads why_.
-    is_set_.store(true, std::memory_order_release);
-  }
-  Status Check() const { return is_set_.load(std::memory_order_acquire) ? why_ : Status(); }
-
- private:
-  std::mutex mutex_;
-  std::atomic<bool> is_set_{false};
-  Status why_;  // written once, before is_set_
-};
 
 class ShmBackend final : public Backend, private Run {
  public:
@@ -79,7 +62,7 @@ class ShmBackend final : public Backend, private Run {
   StagingRing ring_;
   ShmRun run_;
   std::optional<ShmOneShot> one_shot_;
-  const std::shared_ptr<AbortReason> aborted_;
+  const std::shared_ptr<AbortReason> aborted_;  // shared with those split from it
 };
 
 Status ShmBackend::Supports(const Bucket& bucket) const {

@@ -86,21 +86,10 @@ void PeerLinks::Discard(const Completions* finished) {
 }
 
 void PeerLinks::Abort(const Status& why) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!why_.ok()) return;
-    why_ = why;
-  }
-  aborted_.store(true, std::memory_order_release);
+  if (!aborted_.Set(why)) return;
   const uint64_t one = 1;
   // Cannot fail: the counter has room for it, as nobody else writes.
   [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
-}
-
-Status PeerLinks::aborted() const {
-  if (!aborted_.load(std::memory_order_acquire)) return Status::Ok();
-  const std::lock_guard lock(mutex_);
-  return why_;
 }
 
 std::vector<int> PeerLinks::WaitsFor() const {

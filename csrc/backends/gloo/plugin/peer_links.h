@@ -9,11 +9,11 @@
 
 #include <poll.h>
 
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "backends/abort_reason.h"
 #include "backends/copy_observer.h"
 #include "backends/gloo/plugin/peer_link.h"
 #include "core/clock.h"
@@ -60,7 +60,7 @@ class PeerLinks {
   // Ends the wait under way and every later one with `why`. The first reason stays.
   void Abort(const Status& why);
   // Ok, or the reason.
-  Status aborted() const;
+  Status aborted() const { return aborted_.Check(); }
   // The peers of which something was wanted when the thread last went to sleep.
   std::vector<int> WaitsFor() const;
 
@@ -82,10 +82,8 @@ class PeerLinks {
   Duration timeout_{};
 
   const transport::UniqueFd wake_;  // an eventfd that is readable for ever once aborted
-  // Written after why_ with release, read with acquire: who sees true sees why_.
-  std::atomic<bool> aborted_{false};
+  AbortReason aborted_;
   mutable std::mutex mutex_;
-  Status why_;                  // guarded by mutex_
   std::vector<int> waits_for_;  // guarded by mutex_
 };
 
