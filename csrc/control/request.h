@@ -27,20 +27,26 @@ struct TensorSpec {
   bool operator==(const TensorSpec&) const = default;
 };
 
-// Where a rank's slot table found a request the last time, so that it looks there first. It may be
-// wrong: requests may be shared by engines of one process. Any thread.
-class SlotHint {
+// What has been found out about a request that nobody changes any more. Any thread.
+class RequestNotes {
  public:
-  SlotHint() = default;
+  RequestNotes() = default;
   // A copy is another request.
-  SlotHint(const SlotHint&) {}
-  SlotHint& operator=(const SlotHint&) { return *this; }
+  RequestNotes(const RequestNotes&) {}
+  RequestNotes& operator=(const RequestNotes&) { return *this; }
 
-  uint32_t Get() const { return slot_.load(std::memory_order_relaxed); }
-  void Set(uint32_t slot) const { slot_.store(slot, std::memory_order_relaxed); }
+  // Where a rank's slot table found it the last time, so that it looks there first. It may be
+  // wrong: requests may be shared by engines of one process.
+  uint32_t slot() const { return slot_.load(std::memory_order_relaxed); }
+  void SetSlot(uint32_t slot) const { slot_.store(slot, std::memory_order_relaxed); }
+
+  // That CheckRequest was content with it.
+  bool checked() const { return checked_.load(std::memory_order_relaxed); }
+  void SetChecked() const { checked_.store(true, std::memory_order_relaxed); }
 
  private:
   mutable std::atomic<uint32_t> slot_{UINT32_MAX};
+  mutable std::atomic<bool> checked_{false};
 };
 
 struct Request {
@@ -51,6 +57,7 @@ struct Request {
   double postscale = 1.0;
   uint32_t process_set = 0;
   bool transient = false;
+  RequestNotes notes;  // no part of the value
   // Of the requests that are agreed at once, higher ones run sooner; equal on all ranks.
   int32_t priority = 0;
   // Byte offset of the group in this rank's arena, laid out as LayoutOf says, or kPrivate. Placed
@@ -61,7 +68,6 @@ struct Request {
   // Alltoall, and a scatter's root: rows for each member. A new process set: its ranks. The removal
   // of one: its number.
   std::vector<int64_t> parts;
-  SlotHint hint;  // no part of the value
 
   // The factors by their bits, so that what compares equal also scales alike.
   bool operator==(const Request& other) const;

@@ -3,8 +3,8 @@
 namespace rueda::control {
 
 uint32_t SlotTable::Find(const std::shared_ptr<const Request>& request) const {
-  const uint32_t hint = request->hint.Get();
-  if (hint < requests_.size() && requests_[hint] == request.get()) return hint;
+  const uint32_t noted = request->notes.slot();
+  if (noted < requests_.size() && requests_[noted] == request.get()) return noted;
   const auto found = slot_of_.find(OfferKeyView{request->process_set, request->name});
   if (found == slot_of_.end()) return kNoSlot;
   const std::shared_ptr<const Request>& known = entries_[found->second].request;
@@ -29,7 +29,7 @@ void SlotTable::Learn(const std::shared_ptr<const Request>& request, const Respo
   responses_[slot] = &entry.response;
   slot_of_.emplace(OfferKey(key), slot);
   sets_[response.process_set].Insert(slot);
-  if (request != nullptr) request->hint.Set(slot);
+  if (request != nullptr) request->notes.SetSlot(slot);
 }
 
 void SlotTable::ForgetSet(uint32_t process_set) {

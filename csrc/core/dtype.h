@@ -1,6 +1,7 @@
 // DType: the element types that rueda moves and sums.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -36,7 +37,11 @@ inline constexpr int kReducibleDTypeCount = 13;  // the first ones
 constexpr bool IsValid(DType dtype) { return static_cast<int>(dtype) < kDTypeCount; }
 
 // Bytes of one element.
-size_t SizeOf(DType dtype);
+constexpr size_t SizeOf(DType dtype) {
+  constexpr std::array<uint8_t, kDTypeCount> kSizes{1, 1, 2, 4, 8,  2, 2, 4, 8, 1,
+                                                    2, 4, 8, 8, 16, 1, 1, 1, 1};
+  return kSizes[static_cast<size_t>(dtype)];
+}
 
 // PyTorch's name without the prefix: "float32".
 std::string_view NameOf(DType dtype);

@@ -112,8 +112,12 @@ Status Engine::Impl::PlaceNewSet(Submission* submission) const {
 
 Result<TicketPtr> Engine::Impl::Submit(Submission submission) {
   RUEDA_RETURN_IF_ERROR(CheckNotForked("call collectives"));
-  RUEDA_RETURN_IF_ERROR(control::CheckRequest(*submission.request));
-  if (submission.request->kind == OpKind::kAddProcessSet) {
+  const control::Request& request = *submission.request;
+  if (!request.notes.checked()) {
+    RUEDA_RETURN_IF_ERROR(control::CheckRequest(request));
+    request.notes.SetChecked();
+  }
+  if (request.kind == OpKind::kAddProcessSet) {
     RUEDA_RETURN_IF_ERROR(PlaceNewSet(&submission));
   }
   return table_.Add(std::move(submission));

@@ -58,7 +58,7 @@ GradientSlot::GradientSlot(std::string name, at::Tensor parameter, Compression c
 Status GradientSlot::CheckParameter() const {
   const std::string label = "parameter '" + name_ + "'";
   RUEDA_RETURN_IF_ERROR(CheckReadable(parameter_, label));
-  const DType dtype = DTypeOf(parameter_.scalar_type()).value();
+  const DType dtype = *DTypeOf(parameter_.scalar_type());
   if (!IsReducible(dtype) && !IsComplex(dtype)) {
     return {StatusCode::kUnsupported, label + " has the dtype " + std::string(NameOf(dtype)) +
                                           ", which can be moved but not reduced; keep a copy of "
@@ -76,8 +76,8 @@ Status GradientSlot::CheckParameter() const {
 control::TensorSpec GradientSlot::Spec() const {
   const Geometry geometry = PresentGeometry();
   // Ranks compare shapes, not strides, so a memory format that not all ranks use shows in the name.
-  return {name_ + MemoryOrder(geometry.sizes, geometry.strides),
-          DTypeOf(WireType(geometry.type)).value(), parameter_.sizes().vec()};
+  return {name_ + MemoryOrder(geometry.sizes, geometry.strides), *DTypeOf(WireType(geometry.type)),
+          parameter_.sizes().vec()};
 }
 
 GradientSlot::Geometry GradientSlot::PresentGeometry() const {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "control/request.h"
 #include "core/types.h"
@@ -30,12 +31,16 @@ struct StartedWork {
   bool grouped = false;      // its result is a list
   bool with_splits = false;  // an alltoall whose caller wants to know how many rows came from whom
   CallSite call_site;
-  Tensors inputs;  // what the engine reads
+  Tensors inputs;  // what the engine reads; none where it reads what it writes
   // What the caller gets; where ranks get different parts there is none before it is done.
   Tensors outputs;
-  // What the engine writes instead of outputs[i] where that is not row-major; copied back at the
-  // end. As long as `outputs`, undefined where the output is written directly.
-  Tensors staged_outputs;
+  // What the engine writes instead of the output of that index, which is not row-major; copied back
+  // at the end. In order.
+  struct Staged {
+    size_t index;
+    at::Tensor tensor;
+  };
+  std::vector<Staged> staged;
 };
 
 class HandleTable {

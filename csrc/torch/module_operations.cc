@@ -40,7 +40,11 @@ Tensors TensorsOf(const py::sequence& objects) {
 
 py::list ListOf(const Tensors& tensors) {
   py::list list(tensors.size());
-  for (size_t i = 0; i < tensors.size(); ++i) list[i] = py::cast(tensors[i]);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    PyObject* const wrapped = THPVariable_Wrap(tensors[i]);
+    if (wrapped == nullptr) throw py::error_already_set();
+    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), wrapped);
+  }
   return list;
 }
 
@@ -83,9 +87,8 @@ class PyOperations {
     call.kind = OpKindFrom(kind);
     call.grouped = grouped;
     call.inputs = TensorsOf(tensors);
-    if (outputs.has_value()) {
-      call.outputs = outputs->is(tensors) ? call.inputs : TensorsOf(*outputs);
-    }
+    call.in_place = outputs.has_value() && outputs->is(tensors);
+    if (outputs.has_value() && !call.in_place) call.outputs = TensorsOf(*outputs);
     call.name = std::move(name);
     call.op = ReduceOpFrom(op);
     call.root = root;
@@ -145,7 +148,8 @@ class PyOperations {
                               double postscale) {
     OperationCall call;
     call.inputs.push_back(tensor);
-    if (output.has_value()) call.outputs.push_back(*output);
+    call.in_place = output.has_value() && output->is_same(tensor);
+    if (output.has_value() && !call.in_place) call.outputs.push_back(*output);
     call.name = std::move(name);
     call.op = ReduceOpFrom(op);
     call.prescale = prescale;

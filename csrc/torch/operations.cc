@@ -21,34 +21,34 @@ std::string LabelOf(const OperationCall& call, size_t index, const std::string& 
 
 Status CheckOutput(const at::Tensor& output, const at::Tensor& input, const std::string& label) {
   RUEDA_RETURN_IF_ERROR(CheckReadable(output, "the output for " + label));
-  if (output.sizes() != input.sizes() || output.scalar_type() != input.scalar_type()) {
-    return {StatusCode::kInvalidArgument,
-            "the output for " + label + " must have its input's shape and type"};
-  }
-  return Status::Ok();
+  if (output.sizes() == input.sizes() && output.scalar_type() == input.scalar_type()) return {};
+  return {StatusCode::kInvalidArgument,
+          "the output for " + label + " must have its input's shape and type"};
 }
 
+bool SharesElements(const at::Tensor& tensor) {
+  return !IsRowMajor(tensor) && at::has_internal_overlap(tensor) == at::MemOverlap::Yes;
+}
+
+// Labels cost an allocation: they are made where something is wrong.
 Status CheckTensor(const OperationCall& call, size_t i, const std::string& name) {
   const at::Tensor& input = call.inputs[i];
-  // Labels cost an allocation: they are made where something is wrong.
-  if (!CheckReadable(input, {}).ok()) return CheckReadable(input, LabelOf(call, i, name));
+  if (!IsReadable(input)) return CheckReadable(input, LabelOf(call, i, name));
   if (PartsDiffer(call.kind) && input.dim() == 0) {
     return {StatusCode::kInvalidArgument,
             LabelOf(call, i, name) +
                 " has no first dimension to divide or join along; use tensor.reshape(1)"};
   }
-  if (call.outputs.empty()) return Status::Ok();
-  const at::Tensor& output = call.outputs[i];
+  if (!call.in_place && call.outputs.empty()) return Status::Ok();
+  const at::Tensor& output = call.in_place ? input : call.outputs[i];
   if (!output.is_same(input)) {
     RUEDA_RETURN_IF_ERROR(CheckOutput(output, input, LabelOf(call, i, name)));
   }
-  if (at::has_internal_overlap(output) == at::MemOverlap::Yes) {
-    return {StatusCode::kInvalidArgument,
-            LabelOf(call, i, name) +
-                " has elements that share memory (an expanded tensor), so it cannot be "
-                "written in place; clone it first"};
-  }
-  return Status::Ok();
+  if (!SharesElements(output)) return Status::Ok();
+  return {StatusCode::kInvalidArgument,
+          LabelOf(call, i, name) +
+              " has elements that share memory (an expanded tensor), so it cannot be "
+              "written in place; clone it first"};
 }
 
 Status CheckCall(const OperationCall& call, const std::string& name) {
@@ -71,43 +71,73 @@ Status TellFirst(const Status& duplicate, const StartedWork* first) {
   return {duplicate.code(), duplicate.message() + ". The first one is " + who + "."};
 }
 
-// What the engine reads and writes for `call`, and what has to live for it.
-StartedWork Prepare(OperationCall* call, int own_rank) {
-  // Results are data; the caller's autograd function gives them a history.
-  const at::NoGradGuard no_grad;
+at::Tensor RowMajorCopy(const at::Tensor& tensor) {
+  return tensor.resolve_neg().resolve_conj().contiguous();
+}
+
+// What has to live for `call`, and what the engine reads and writes for it.
+struct Prepared {
   StartedWork work;
-  work.grouped = call->grouped;
-  work.with_splits = call->with_splits;
-  work.call_site = std::move(call->call_site);
+  BucketBuffers buffers;
+};
+
+Prepared PrepareInPlace(OperationCall* call) {
+  Prepared prepared;
+  auto& [work, buffers] = prepared;
+  work.outputs = std::move(call->inputs);
+  buffers.outputs.reserve(work.outputs.size());
+  for (size_t i = 0; i < work.outputs.size(); ++i) {
+    const at::Tensor& output = work.outputs[i];
+    if (IsRowMajor(output)) {
+      buffers.outputs.push_back(OutputViewOf(output));
+    } else {
+      work.staged.push_back({i, RowMajorCopy(output)});
+      buffers.outputs.push_back(OutputViewOf(work.staged.back().tensor));
+    }
+  }
+  buffers.inputs = buffers.outputs;
+  return prepared;
+}
+
+Prepared PrepareApart(OperationCall* call, bool has_outputs) {
+  Prepared prepared;
+  auto& [work, buffers] = prepared;
   work.inputs = std::move(call->inputs);
-  const bool receives = call->kind != OpKind::kReduce || call->root == own_rank;
-  const size_t outputs = PartsDiffer(call->kind) || !receives ? 0 : work.inputs.size();
-  work.outputs.reserve(outputs);
-  work.staged_outputs.resize(outputs);
+  buffers.inputs.reserve(work.inputs.size());
+  if (has_outputs) {
+    work.outputs.reserve(work.inputs.size());
+    buffers.outputs.reserve(work.inputs.size());
+  }
   for (size_t i = 0; i < work.inputs.size(); ++i) {
     at::Tensor& input = work.inputs[i];
     const bool copied = !IsRowMajor(input);
-    if (copied) input = input.resolve_neg().resolve_conj().contiguous();
-    if (outputs == 0) continue;
-    work.outputs.push_back(call->outputs.empty() ? input.new_empty(input.sizes())
-                                                 : std::move(call->outputs[i]));
-    // In place, the row-major copy of the input is free to be written.
-    if (IsRowMajor(work.outputs[i])) continue;
-    work.staged_outputs[i] = copied ? input : input.new_empty(input.sizes());
+    if (copied) input = RowMajorCopy(input);
+    buffers.inputs.push_back(InputViewOf(input));
+    if (!has_outputs) continue;
+    at::Tensor& output = work.outputs.emplace_back(
+        call->outputs.empty() ? input.new_empty(input.sizes()) : std::move(call->outputs[i]));
+    if (IsRowMajor(output)) {
+      buffers.outputs.push_back(OutputViewOf(output));
+    } else {
+      // The row-major copy of an input is free to be written.
+      work.staged.push_back({i, copied ? input : input.new_empty(input.sizes())});
+      buffers.outputs.push_back(OutputViewOf(work.staged.back().tensor));
+    }
   }
-  return work;
+  return prepared;
 }
 
-BucketBuffers BuffersOf(const StartedWork& work) {
-  BucketBuffers buffers;
-  buffers.inputs.reserve(work.inputs.size());
-  buffers.outputs.reserve(work.outputs.size());
-  for (const at::Tensor& input : work.inputs) buffers.inputs.push_back(InputViewOf(input));
-  for (size_t i = 0; i < work.outputs.size(); ++i) {
-    const at::Tensor& staged = work.staged_outputs[i];
-    buffers.outputs.push_back(OutputViewOf(staged.defined() ? staged : work.outputs[i]));
-  }
-  return buffers;
+Prepared Prepare(OperationCall* call, int own_rank) {
+  // Results are data; the caller's autograd function gives them a history.
+  const at::NoGradGuard no_grad;
+  const bool receives = call->kind != OpKind::kReduce || call->root == own_rank;
+  const bool has_outputs = receives && !PartsDiffer(call->kind);
+  Prepared prepared =
+      call->in_place && has_outputs ? PrepareInPlace(call) : PrepareApart(call, has_outputs);
+  prepared.work.grouped = call->grouped;
+  prepared.work.with_splits = call->with_splits;
+  prepared.work.call_site = std::move(call->call_site);
+  return prepared;
 }
 
 // The engine writes behind PyTorch's back; graphs that saved the old values must notice.
@@ -155,9 +185,8 @@ Result<int64_t> Operations::Start(OperationCall call) {
   const std::string counted = named ? "" : CountedAs(call);
   const std::string name = named ? *call.name : call_counts_.NextName(call.process_set, counted);
   RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
-  StartedWork work = Prepare(&call, engine_->topology().rank);
-  BucketBuffers buffers = BuffersOf(work);
-  const auto request = requests_.RequestOf(call, name, work.inputs);
+  const auto request = requests_.RequestOf(call, name);
+  auto [work, buffers] = Prepare(&call, engine_->topology().rank);
   RUEDA_RETURN_IF_ERROR(CheckDisjoint(buffers.inputs, buffers.outputs, request->tensors));
   Result<engine::TicketPtr> ticket = engine_->Submit(
       {request, std::move(buffers), /*keep_alive=*/nullptr, call.urgent, call.urgent});
@@ -193,9 +222,7 @@ Result<Tensors> Operations::Finish(StartedWork work) {
     for (const at::Tensor& input : work.inputs) work.outputs.push_back(input.new_empty({0}));
     return std::move(work.outputs);
   }
-  for (size_t i = 0; i < work.outputs.size(); ++i) {
-    if (work.staged_outputs[i].defined()) work.outputs[i].copy_(work.staged_outputs[i]);
-  }
+  for (const auto& [index, tensor] : work.staged) work.outputs[index].copy_(tensor);
   return std::move(work.outputs);
 }
 

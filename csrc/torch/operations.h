@@ -27,6 +27,7 @@ struct OperationCall {
   OpKind kind = OpKind::kAllreduce;
   bool grouped = false;
   Tensors inputs;
+  bool in_place = false;  // the results go where the inputs are, and `outputs` is empty
   // Where the results go, each of its input's shape and type, or the input itself; empty: new
   // tensors, and where ranks get different parts always.
   Tensors outputs;

@@ -5,8 +5,6 @@
 // (control::SlotTable). Called with the GIL held, which is its lock.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <string>
 #include <unordered_map>
 
@@ -19,10 +17,8 @@ struct OperationCall;
 
 class RequestCache {
  public:
-  // What `call`, whose name may be an automatic one, asks for. `inputs` are its tensors as the
-  // engine reads them; CheckReadable accepts them.
-  control::SharedRequest RequestOf(const OperationCall& call, const std::string& name,
-                                   at::TensorList inputs);
+  // What `call`, whose name may be an automatic one and whose inputs are readable, asks for.
+  control::SharedRequest RequestOf(const OperationCall& call, const std::string& name);
 
  private:
   std::unordered_map<control::OfferKey, control::SharedRequest, control::OfferKeyHash,

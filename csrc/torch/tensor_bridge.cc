@@ -23,7 +23,7 @@ void AppendSpan(const TensorView& view, size_t tensor, bool written, std::vector
 
 }  // namespace
 
-Result<DType> DTypeOf(at::ScalarType type) {
+std::optional<DType> DTypeOf(at::ScalarType type) {
   switch (type) {
     case at::ScalarType::Byte:
       return DType::kUInt8;
@@ -64,10 +64,7 @@ Result<DType> DTypeOf(at::ScalarType type) {
     case at::ScalarType::Float8_e5m2fnuz:
       return DType::kFloat8E5M2FNUZ;
     default:
-      return Status(StatusCode::kUnsupported,
-                    std::string("element type ") + c10::toString(type) +
-                        " is not supported; rueda takes bool, the integers, the floating-point "
-                        "types of 8 to 64 bits, complex64 and complex128");
+      return std::nullopt;
   }
 }
 
@@ -115,7 +112,16 @@ at::ScalarType ScalarTypeOf(DType dtype) {
   return at::ScalarType::Undefined;
 }
 
+bool IsReadable(const at::Tensor& tensor) {
+  if (!tensor.defined() || !tensor.device().is_cpu()) return false;
+  if (tensor.layout() != at::kStrided || tensor.is_nested()) return false;
+  if (!DTypeOf(tensor.scalar_type())) return false;
+  // Tensors of fake, functorch and the like call themselves dense but have no memory.
+  return tensor.numel() == 0 || (tensor.has_storage() && tensor.storage().data() != nullptr);
+}
+
 Status CheckReadable(const at::Tensor& tensor, const TensorLabel& label) {
+  if (IsReadable(tensor)) return Status::Ok();
   if (!tensor.defined()) return {StatusCode::kInvalidArgument, label + " is None"};
   if (!tensor.device().is_cpu()) {
     return {StatusCode::kUnsupported, label + " is on device " + tensor.device().str() +
@@ -128,15 +134,14 @@ Status CheckReadable(const at::Tensor& tensor, const TensorLabel& label) {
                 " is sparse or nested; rueda takes dense tensors, so convert it with "
                 ".to_dense() first"};
   }
-  const Result<DType> dtype = DTypeOf(tensor.scalar_type());
-  if (!dtype.ok()) return {dtype.status().code(), label + ": " + dtype.status().message()};
-  // Tensors of fake, functorch and the like call themselves dense but have no memory.
-  if (tensor.numel() > 0 && (!tensor.has_storage() || tensor.storage().data() == nullptr)) {
-    return {StatusCode::kInvalidArgument, label +
-                                              " has no memory of its own (a fake, meta or "
-                                              "transformed tensor)"};
+  if (!DTypeOf(tensor.scalar_type())) {
+    return {StatusCode::kUnsupported,
+            label + ": element type " + c10::toString(tensor.scalar_type()) +
+                " is not supported; rueda takes bool, the integers, the floating-point types of 8 "
+                "to 64 bits, complex64 and complex128"};
   }
-  return Status::Ok();
+  return {StatusCode::kInvalidArgument,
+          label + " has no memory of its own (a fake, meta or transformed tensor)"};
 }
 
 bool IsRowMajor(const at::Tensor& tensor) {
@@ -145,17 +150,17 @@ bool IsRowMajor(const at::Tensor& tensor) {
 }
 
 control::TensorSpec SpecOf(std::string name, const at::Tensor& tensor) {
-  return {std::move(name), DTypeOf(tensor.scalar_type()).value(), tensor.sizes().vec()};
+  return {std::move(name), *DTypeOf(tensor.scalar_type()), tensor.sizes().vec()};
 }
 
 TensorView InputViewOf(const at::Tensor& tensor) {
   // The engine writes only into what it was given as an output.
   return {const_cast<void*>(tensor.const_data_ptr()), tensor.numel(),
-          DTypeOf(tensor.scalar_type()).value()};
+          *DTypeOf(tensor.scalar_type())};
 }
 
 TensorView OutputViewOf(const at::Tensor& tensor) {
-  return {tensor.mutable_data_ptr(), tensor.numel(), DTypeOf(tensor.scalar_type()).value()};
+  return {tensor.mutable_data_ptr(), tensor.numel(), *DTypeOf(tensor.scalar_type())};
 }
 
 Status CheckDisjoint(const std::vector<TensorView>& inputs, const std::vector<TensorView>& outputs,
@@ -169,9 +174,13 @@ Status CheckDisjoint(const std::vector<TensorView>& inputs, const std::vector<Te
     const bool in_place = i < outputs.size() && inputs[i].data == outputs[i].data;
     if (!in_place) AppendSpan(inputs[i], i, false, &spans);
   }
-  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
+  const auto before = [](const Span& a, const Span& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  };
+  // Tensors that were made one after another mostly lie so.
+  if (!std::is_sorted(spans.begin(), spans.end(), before)) {
+    std::sort(spans.begin(), spans.end(), before);
+  }
   // The span that reaches furthest so far, written or not, and the furthest written one.
   const Span* furthest = nullptr;
   const Span* furthest_written = nullptr;

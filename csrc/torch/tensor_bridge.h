@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,20 +18,22 @@ namespace rueda::pytorch {
 // "tensor 'fc.weight'", or "tensor 2 of 'fc'" and the like: how messages call it.
 using TensorLabel = std::string;
 
-// rueda's element type; kUnsupported for quantized and packed ones.
-Result<DType> DTypeOf(at::ScalarType type);
+// rueda's element type; none for quantized and packed ones.
+std::optional<DType> DTypeOf(at::ScalarType type);
 at::ScalarType ScalarTypeOf(DType dtype);
 
-// kInvalidArgument or kUnsupported, in words, for a tensor whose memory the engine cannot read:
-// on another device, sparse, without storage, or of an element type that rueda has not got.
+// Whether the engine can read the tensor's memory: it is on no other device, not sparse, has
+// storage, and an element type that rueda has.
+bool IsReadable(const at::Tensor& tensor);
+// kInvalidArgument or kUnsupported, in words, for a tensor that is not.
 Status CheckReadable(const at::Tensor& tensor, const TensorLabel& label);
 
 // True when the elements lie one after the other in row-major order, as the engine wants them.
 bool IsRowMajor(const at::Tensor& tensor);
 
-// For tensors that CheckReadable accepts.
+// For readable tensors.
 control::TensorSpec SpecOf(std::string name, const at::Tensor& tensor);
-// For row-major tensors that CheckReadable accepts. An output is made private first where PyTorch
+// For readable row-major tensors. An output is made private first where PyTorch
 // shares its memory lazily.
 TensorView InputViewOf(const at::Tensor& tensor);
 TensorView OutputViewOf(const at::Tensor& tensor);

@@ -73,7 +73,7 @@ TEST_CASE("a fingerprint leaves out what ranks may differ in", "[control]") {
   Request other = Sample();
   other.placement = 4096;
   other.transient = true;
-  other.hint.Set(7);
+  other.notes.SetSlot(7);
   CHECK(FingerprintOf(other) == FingerprintOf(Sample()));
 }
 

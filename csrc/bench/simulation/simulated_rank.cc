@@ -52,7 +52,7 @@ const control::Batch& SimulatedRank::MakeBatch() {
     }
     batch_.slots.Insert(slot);
     if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + size_t{1});
-    offered_by_slot_[slot] = offered;
+    offered_by_slot_[slot] = request.get();
   }
   unsent_.clear();
   return batch_;
@@ -95,7 +95,7 @@ Status SimulatedRank::TakeCached(const control::Frame& frame, std::vector<Planne
     cached.ForEach([&](size_t slot) {
       const auto* offered = slot < offered_by_slot_.size() ? offered_by_slot_[slot] : nullptr;
       if (offered == nullptr) return;
-      set.agreed.push_back({offered->get(), slots_.Agreed(static_cast<uint32_t>(slot))});
+      set.agreed.push_back({offered, slots_.Agreed(static_cast<uint32_t>(slot))});
     });
     if (set.agreed.size() < cached.count()) return NotOffered("slots of other requests");
   }
@@ -142,8 +142,8 @@ void SimulatedRank::Complete(const std::vector<PlannedSet>& planned) {
         if (found == in_flight_.end()) continue;  // this rank has joined
         // Not by the answer's slot: one that lacks ranks has none.
         std::replace(offered_by_slot_.begin(), offered_by_slot_.end(),
-                     static_cast<const control::SharedRequest*>(&found->second),
-                     static_cast<const control::SharedRequest*>(nullptr));
+                     static_cast<const control::Request*>(found->second.get()),
+                     static_cast<const control::Request*>(nullptr));
         in_flight_.erase(found);
       }
     }

@@ -76,7 +76,7 @@ class SimulatedRank {
   std::vector<uint8_t> encoded_;
   control::Frame frame_;
   std::vector<const control::SharedRequest*> unsent_;
-  std::vector<const control::SharedRequest*> offered_by_slot_;
+  std::vector<const control::Request*> offered_by_slot_;
   std::unordered_map<control::OfferKey, control::SharedRequest, control::OfferKeyHash,
                      control::OfferKeyEqual>
       in_flight_;
