@@ -32,7 +32,8 @@ class Mixer {
     for (const int64_t number : numbers) Add(static_cast<uint64_t>(number));
   }
 
-  uint64_t state() const { return state_; }
+  // Never 0.
+  uint64_t Fingerprint() const { return state_ != 0 ? state_ : 1; }
 
  private:
   uint64_t state_ = 0;
@@ -56,7 +57,14 @@ uint64_t FingerprintOf(const Request& request) {
     mixer.Add(static_cast<uint64_t>(tensor.dtype));
     mixer.Add(tensor.shape);
   }
-  return mixer.state() != 0 ? mixer.state() : 1;
+  return mixer.Fingerprint();
+}
+
+uint64_t FingerprintOf(uint64_t frame, uint32_t slot) {
+  Mixer mixer;
+  mixer.Add(frame);
+  mixer.Add(uint64_t{slot});
+  return mixer.Fingerprint();
 }
 
 }  // namespace rueda::control

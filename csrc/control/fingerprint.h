@@ -11,4 +11,8 @@ namespace rueda::control {
 // told apart but for a chance of 2^-64. Where a rank's tensors lie is no part of it. Pure.
 uint64_t FingerprintOf(const Request& request);
 
+// Of what is known by a slot, to ranks that have taken in frames up to number `frame`: there the
+// slot means the same to all. Likewise never 0. Pure.
+uint64_t FingerprintOf(uint64_t frame, uint32_t slot);
+
 }  // namespace rueda::control

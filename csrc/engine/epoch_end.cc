@@ -29,7 +29,7 @@ Result<bool> EpochLoop::Leave() {
   if (!leave_offered_) {
     if (!ReadyToLeave()) return false;
     leave_offered_ = true;
-    negotiator_.StopOffering();
+    RUEDA_RETURN_IF_ERROR(negotiator_.StopOffering());
     drain_until_ = parts_->clock->Now() + kDrainLimit;
     control::Batch batch;
     {

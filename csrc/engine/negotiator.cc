@@ -30,22 +30,23 @@ Result<bool> Negotiator::Offer() {
   SendToMeeting(&offered);
   if (offered.empty()) return true;
   if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered));
-  if (road_->closed()) EndUnagreed();
+  if (road_->closed()) RUEDA_RETURN_IF_ERROR(EndUnagreed());
   return true;
 }
 
-void Negotiator::EndUnagreed() {
+Status Negotiator::StopOffering() {
+  closing_ = true;
+  RUEDA_RETURN_IF_ERROR(SettleMeeting());
+  one_shots_.End();
+  return Status::Ok();
+}
+
+Status Negotiator::EndUnagreed() {
+  RUEDA_RETURN_IF_ERROR(SettleMeeting());
   one_shots_.End();
   collected_.clear();
   table_->CompleteUnagreed(*road_->closed());
-}
-
-// A tuner measures how ranks agree, and they do not here.
-void Negotiator::SendToMeeting(std::vector<Work*>* offered) {
-  if (tuner_ != nullptr) return;
-  const auto taken = std::find_if(offered->begin(), offered->end(),
-                                  [this](Work* work) { return one_shots_.Take(work); });
-  if (taken != offered->end()) offered->erase(taken);
+  return Status::Ok();
 }
 
 void Negotiator::Collect() {
@@ -85,8 +86,7 @@ Status Negotiator::OfferInBatches(const std::vector<Work*>& offered) {
     const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(request);
     if (slot != control::kNoSlot) {
       batch.slots.Insert(slot);
-      if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + 1);
-      offered_by_slot_[slot] = work;
+      RememberOffer(slot, work);
       continue;
     }
     bytes += control::EncodedBytes(*request);
@@ -105,6 +105,7 @@ Result<bool> Negotiator::Agree() {
   Result<bool> moved = road_->Poll();
   if (!moved.ok()) return moved.status();
   while (const control::Frame* frame = road_->TakeFrame()) {
+    RUEDA_RETURN_IF_ERROR(SettleMeeting());
     RUEDA_RETURN_IF_ERROR(Take(*frame));
     *moved = true;
   }
@@ -112,16 +113,13 @@ Result<bool> Negotiator::Agree() {
   if (!met.ok()) return met;
   *moved |= *met;
   // The coordinator left: what it agreed before still runs, nothing else ever will.
-  if (!was_closed && road_->closed()) EndUnagreed();
+  if (!was_closed && road_->closed()) RUEDA_RETURN_IF_ERROR(EndUnagreed());
   return moved;
 }
 
-Result<bool> Negotiator::Meet() {
-  const OneShotLane::Outcome outcome = one_shots_.Step();
-  if (outcome.to_offer != nullptr && !road_->closed()) {
-    RUEDA_RETURN_IF_ERROR(OfferInBatches({outcome.to_offer}));
-  }
-  return outcome.moved;
+void Negotiator::RememberOffer(uint32_t slot, Work* work) {
+  if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + 1);
+  offered_by_slot_[slot] = work;
 }
 
 Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
@@ -133,8 +131,14 @@ Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
 
 Status Negotiator::Take(const control::Frame& frame) {
   frame_ = frame.number;
+  met_.number = frame.number;
+  met_.limits = frame.limits;
   linger_.SetPause(frame.limits.linger);
   if (table_->tracer().on()) table_->tracer().TookFrame(frame);
+  return Run(frame);
+}
+
+Status Negotiator::Run(const control::Frame& frame) {
   Taken taken;
   RUEDA_RETURN_IF_ERROR(TakeCached(frame, &taken));
   for (const control::Response& response : frame.responses) {
@@ -321,6 +325,8 @@ BucketBuffers Negotiator::BuffersOf(const control::PlannedBucket& planned, const
     return buffers;
   }
   const bool receives = bucket.kind != OpKind::kReduce || bucket.root == member;
+  buffers.inputs.reserve(planned.slices.size());
+  if (receives) buffers.outputs.reserve(planned.slices.size());
   for (const control::BucketSlice& slice : planned.slices) {
     Work* work = round.works[slice.agreed];
     const Submission& submission = work->submission;
@@ -343,7 +349,9 @@ void Negotiator::Enqueue(std::shared_ptr<const control::PlannedBucket> shared, c
   job.frame = frame_;
   job.buffers = BuffersOf(planned, round);
   const auto add = [&](size_t index, std::vector<Work*>* works) {
-    if (round.works[index] != nullptr) works->push_back(round.works[index]);
+    Work* const work = round.works[index];
+    if (work == nullptr || (!works->empty() && works->back() == work)) return;
+    works->push_back(work);
   };
   for (size_t index : planned.completes) add(index, &job.completes);
   job.touches = job.completes;

@@ -43,10 +43,7 @@ class Negotiator {
   Result<bool> Agree();
 
   // Offers nothing more: this rank is leaving.
-  void StopOffering() {
-    closing_ = true;
-    one_shots_.End();
-  }
+  Status StopOffering();
   // True once the coordinator acknowledged the leave; everything before it has been taken in.
   bool leave_acknowledged() const { return leave_acknowledged_; }
 
@@ -75,13 +72,18 @@ class Negotiator {
   void TakeNew(SubmissionTable::AndThen and_then);
   void Refuse(Work* work, const Status& error);
   // The coordinator has left.
-  void EndUnagreed();
+  Status EndUnagreed();
   bool ReadyToOffer() const;
   void SendToMeeting(std::vector<Work*>* offered);
+  uint64_t SlotWishOf(const Work& work) const;
   Status OfferInBatches(const std::vector<Work*>& offered);
   Result<bool> Meet();
+  Status SettleMeeting();
+  Status RunMet(Work* work);
+  void RememberOffer(uint32_t slot, Work* work);
 
   Status Take(const control::Frame& frame);
+  Status Run(const control::Frame& frame);
   Status TakeCached(const control::Frame& frame, Taken* taken);
   Status TakeCachedOf(const control::Frame& frame, const control::BitSet& cached, Round* round);
   void TraceCached(const control::Frame& frame, const control::BitSet& cached) const;
@@ -111,6 +113,7 @@ class Negotiator {
   std::vector<Work*> offered_by_slot_;
   std::vector<Work*> collected_;  // taken from the table, not offered yet
   uint64_t frame_ = 0;            // the number of the one that is taken in, or was last
+  control::Frame met_;            // what a meeting agrees on, with that number and its limits
   Linger linger_;                 // as the last frame says
   Autotuner* tuner_ = nullptr;
   bool closing_ = false;

@@ -18,19 +18,24 @@ int64_t BytesOf(const control::Request& request) {
 
 }  // namespace
 
-bool OneShotLane::Take(Work* work) {
+bool OneShotLane::Take(Work* work, uint64_t slot_wish) {
   if (meetings_ == nullptr || came_ || !IsFit(*work)) return false;
+  const auto& request = work->submission.request;
+  const bool is_small = IsSmall(*request);
+  if (!is_small && slot_wish == 0) return false;
   if (meetings_->Look() == backends::OneShot::Sight::kOver) return false;
   if (left_out_ > 0) {
     --left_out_;
     return false;
   }
-  if (!PlanFor(work->submission.request)) return false;
+  for_slot_ = !is_small || !PlanFor(request);
+  if (for_slot_ && slot_wish == 0) return false;
   work->ticket.MarkOffered();
   work_ = work;
   came_ = true;
   patient_until_ = parts_->clock->Now() + kPatience;
-  meetings_->Come(fingerprint_, work->submission.buffers);
+  for_slot_ ? meetings_->Come(slot_wish, {})
+            : meetings_->Come(fingerprint_, work->submission.buffers);
   return true;
 }
 
@@ -39,7 +44,11 @@ bool OneShotLane::IsFit(const Work& work) const {
   const control::Request& request = *work.submission.request;
   if (!work.submission.driven || request.process_set != 0 || table_->tracer().on()) return false;
   // A barrier runs after all that this rank has in flight.
-  if (request.kind == OpKind::kBarrier) return table_->SomeInFlight(0).count == 1;
+  return request.kind != OpKind::kBarrier || table_->SomeInFlight(0).count == 1;
+}
+
+bool OneShotLane::IsSmall(const control::Request& request) const {
+  if (request.kind == OpKind::kBarrier) return true;
   if (request.kind != OpKind::kAllreduce || request.tensors.empty()) return false;
   return request.placement == control::kPrivate && BytesOf(request) <= meetings_->MostBytes();
 }
@@ -65,9 +74,9 @@ OneShotLane::Outcome OneShotLane::Step() {
     case backends::OneShot::Sight::kOver:
       return {};
     case backends::OneShot::Sight::kOthers:
-      return {AwaitsAnswers() && CallOff(), nullptr};
+      return {AwaitsAnswers() && CallOff()};
     case backends::OneShot::Sight::kWaits:
-      return {parts_->clock->Now() >= patient_until_ && CallOff(), nullptr};
+      return {parts_->clock->Now() >= patient_until_ && CallOff()};
     case backends::OneShot::Sight::kAgreed:
       return Agreed();
     case backends::OneShot::Sight::kApart:
@@ -81,12 +90,14 @@ bool OneShotLane::CallOff() {
   return true;
 }
 
-// To what others may be at a meeting for; and who has joined waits for all there is.
+// To what others may be at a meeting for; and who has joined waits for all there is. That others
+// wait at once for something large that this rank does not wait for is left to their patience:
+// gradients that are under way call off no meeting.
 bool OneShotLane::AwaitsAnswers() const {
-  return table_->HasUnagreed([this](const control::Request& request) {
+  return table_->HasUnagreed([this](const Submission& submission) {
+    const control::Request& request = *submission.request;
     if (request.process_set != 0) return false;
-    if (request.kind == OpKind::kJoin || request.kind == OpKind::kBarrier) return true;
-    return request.kind == OpKind::kAllreduce && BytesOf(request) <= meetings_->MostBytes();
+    return submission.driven || request.kind == OpKind::kJoin || IsSmall(request);
   });
 }
 
@@ -95,13 +106,14 @@ OneShotLane::Outcome OneShotLane::Agreed() {
   patient_until_ = kNever;
   failures_ = 0;
   Work* const work = std::exchange(work_, nullptr);
-  if (work == nullptr) return {true, nullptr};  // it has ended meanwhile, with an error
+  if (work == nullptr) return {true};  // it has ended meanwhile, with an error
+  if (for_slot_) return {.moved = true, .to_run = work};
   meetings_->Reduce(bucket_, work->submission.buffers);
   work->agreed = true;
   table_->tracer().CountAgreed();
   executor_->RanAside(*work);
   table_->Complete(work, Status::Ok());
-  return {true, nullptr};
+  return {true};
 }
 
 OneShotLane::Outcome OneShotLane::Apart() {
@@ -109,12 +121,13 @@ OneShotLane::Outcome OneShotLane::Apart() {
   patient_until_ = kNever;
   failures_ = std::min(failures_ + 1, kMostFailures);
   left_out_ = 1 << failures_;
-  return {true, std::exchange(work_, nullptr)};
+  return {.moved = true, .to_offer = std::exchange(work_, nullptr)};
 }
 
 void OneShotLane::End() {
   if (meetings_ == nullptr) return;
   work_ = nullptr;
+  came_ = false;
   patient_until_ = kNever;
   std::exchange(meetings_, nullptr)->End();
 }

@@ -80,12 +80,12 @@ class SubmissionTable {
   };
   Glance SomeInFlight(size_t most);
 
-  // Engine thread. Whether there is a request, without an answer yet, of which `holds` is true.
+  // Engine thread. Whether there is a submission, without an answer yet, of which `holds` is true.
   template <typename Predicate>
   bool HasUnagreed(Predicate holds) {
     const std::lock_guard lock(mutex_);
     return std::any_of(in_flight_.begin(), in_flight_.end(), [&](const auto& entry) {
-      return !entry.second->agreed && holds(*entry.second->submission.request);
+      return !entry.second->agreed && holds(entry.second->submission);
     });
   }
 

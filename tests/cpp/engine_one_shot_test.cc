@@ -106,6 +106,60 @@ TEST_CASE("ranks may meet and offer as they like", "[engine][one-shot]") {
   for (const std::string& one : wrong) CHECK(one.empty());
 }
 
+// Another all-reduce that is under way while the rank calls something else.
+class UnderWay {
+ public:
+  UnderWay(ThreadJob& job, int rank, const std::string& name, int64_t count)
+      : engine_(job.engine(rank)), values_(static_cast<size_t>(count), static_cast<float>(rank)) {
+    const TensorView view{values_.data(), count, DType::kFloat32};
+    ticket_ = engine_.Submit({RequestFor(name, count), {{view}, {view}}, nullptr});
+    total_ = static_cast<float>(job.size() * (job.size() - 1) / 2);
+  }
+  std::string Wait() {
+    const Status status = Finish(engine_, ticket_);
+    if (!status.ok()) return status.message();
+    const bool right =
+        std::all_of(values_.begin(), values_.end(), [&](float one) { return one == total_; });
+    return right ? "" : "what was under way is wrong";
+  }
+
+ private:
+  engine::Engine& engine_;
+  std::vector<float> values_;
+  Result<engine::TicketPtr> ticket_{engine::TicketPtr()};
+  float total_ = 0;
+};
+
+// Frames come in while ranks are at a meeting for a bucket; all run both in one order.
+TEST_CASE("buckets have one order, sent or met for", "[engine][one-shot]") {
+  const int size = GENERATE(2, 3, 4);
+  const auto seed = GENERATE(range(0U, SeedsOf(8U)));
+  CAPTURE(size, seed);
+  constexpr int kCalls = 120;
+  ThreadJob job(size);
+  const auto wrong = job.ForEachRank([&](int rank) {
+    std::mt19937 of_all(seed);
+    std::mt19937 own(seed * 31 + static_cast<uint32_t>(rank));
+    std::string found;
+    for (int i = 0; i < kCalls && found.empty(); ++i) {
+      std::vector<UnderWay> others;
+      const auto some = of_all() % 3;
+      for (uint32_t other = 0; other < some; ++other) {
+        const auto count = static_cast<int64_t>(of_all() % 3 == 0 ? 5000 : 1);
+        others.emplace_back(job, rank, "other" + std::to_string(other), count);
+      }
+      const auto pause = std::chrono::microseconds(own() % 4 == 0 ? own() % 300 : 0);
+      Bell().WaitPast(0, SteadyClock().Now() + pause);
+      // Of one size each, so that most have slots.
+      const auto name = of_all() % 3;
+      found = Sum(job, rank, "x" + std::to_string(name), 4097 + name * 1000, /*offers=*/false);
+      for (UnderWay& other : others) found += other.Wait();
+    }
+    return found;
+  });
+  for (const std::string& one : wrong) CHECK(one.empty());
+}
+
 TEST_CASE("threads of a rank meet in any order", "[engine][one-shot]") {
   constexpr int kThreads = 3, kCalls = 60;
   ThreadJob job(3);
@@ -116,7 +170,8 @@ TEST_CASE("threads of a rank meet in any order", "[engine][one-shot]") {
       threads.emplace_back([&, thread] {
         std::string& wrong_here = found[static_cast<size_t>(thread)];
         for (int i = 0; i < kCalls && wrong_here.empty(); ++i) {
-          wrong_here = Sum(job, rank, "t" + std::to_string(thread), 1 + i, /*offers=*/false);
+          const int64_t count = thread == 0 ? 5000 : 1 + i;  // a bucket, and small ones
+          wrong_here = Sum(job, rank, "t" + std::to_string(thread), count, /*offers=*/false);
         }
       });
     }

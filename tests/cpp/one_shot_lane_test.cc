@@ -94,7 +94,7 @@ struct Bench {
 TEST_CASE("a small call is done at its meeting", "[engine][one-shot]") {
   Bench bench;
   Work* const work = bench.Submit("x");
-  REQUIRE(bench.lane.Take(work));
+  REQUIRE(bench.lane.Take(work, 0));
   CHECK(work->ticket.offered());
   CHECK_FALSE(bench.lane.Step().moved);
   bench.meetings.sight = Sight::kAgreed;
@@ -114,7 +114,7 @@ TEST_CASE("all ranks wish for the same call by the same number", "[engine][one-s
   Bench one, other;
   for (Bench* bench : {&one, &other}) {
     for (const char* name : {"x", "x", "y"}) {
-      REQUIRE(bench->lane.Take(bench->Submit(name)));
+      REQUIRE(bench->lane.Take(bench->Submit(name), 0));
       bench->meetings.sight = Sight::kAgreed;
       bench->lane.Step();
     }
@@ -142,7 +142,7 @@ TEST_CASE("what does not fit is offered", "[engine][one-shot]") {
     request.kind = OpKind::kBarrier;
     request.tensors.clear();
   }
-  CHECK_FALSE(bench.lane.Take(bench.Submit(request, driven)));
+  CHECK_FALSE(bench.lane.Take(bench.Submit(request, driven), 0));
   CHECK(bench.meetings.done.empty());
 }
 
@@ -163,16 +163,63 @@ TEST_CASE("complex numbers, groups and barriers fit", "[engine][one-shot]") {
     request.tensors.clear();
     expected = "come reduce:0 ";
   }
-  REQUIRE(bench.lane.Take(bench.Submit(request)));
+  REQUIRE(bench.lane.Take(bench.Submit(request), 0));
   bench.meetings.sight = Sight::kAgreed;
   bench.lane.Step();
   CHECK(bench.meetings.done == expected);
 }
 
+TEST_CASE("another call comes with its slot, and runs as its meeting agrees",
+          "[engine][one-shot]") {
+  const bool agreed = GENERATE(true, false);
+  Bench bench;
+  control::Request request = Bench::Of("x", 4);
+  SECTION("too large") { request = Bench::Of("x", 17); }
+  SECTION("another operation") { request.kind = OpKind::kAllgather; }
+  SECTION("in memory that peers map") { request.placement = 0; }
+  SECTION("several buckets") { request.tensors.push_back({"y", DType::kInt32, {1}}); }
+  Work* const work = bench.Submit(request);
+  CHECK_FALSE(bench.lane.MayRun());
+  REQUIRE(bench.lane.Take(work, 77));
+  CHECK(bench.meetings.wishes == std::vector<uint64_t>{77});
+  CHECK(work->ticket.offered());
+  CHECK(bench.lane.MayRun());
+  bench.meetings.sight = agreed ? Sight::kAgreed : Sight::kApart;
+  const OneShotLane::Outcome outcome = bench.lane.Step();
+  CHECK(outcome.moved);
+  CHECK(outcome.to_run == (agreed ? work : nullptr));
+  CHECK(outcome.to_offer == (agreed ? nullptr : work));
+  CHECK_FALSE(bench.lane.MayRun());
+  CHECK_FALSE(bench.Done(work));
+  CHECK(bench.meetings.done == "come ");
+}
+
+TEST_CASE("a small call needs no slot, and a barrier has none", "[engine][one-shot]") {
+  Bench bench;
+  control::Request request = Bench::Of("x", 4);
+  SECTION("an all-reduce") {}
+  SECTION("a barrier") {
+    request.kind = OpKind::kBarrier;
+    request.tensors.clear();
+  }
+  REQUIRE(bench.lane.Take(bench.Submit(request), 77));
+  CHECK(bench.meetings.wishes.front() != 77);
+  CHECK_FALSE(bench.lane.MayRun());
+}
+
+TEST_CASE("who must know the verdict calls the meeting off", "[engine][one-shot]") {
+  Bench bench;
+  REQUIRE(bench.lane.Take(bench.Submit("x", 17), 77));
+  bench.lane.Settle();
+  CHECK(bench.meetings.done == "come call off ");
+  bench.lane.End();
+  CHECK_FALSE(bench.lane.MayRun());
+}
+
 TEST_CASE("one call at a time is at a meeting", "[engine][one-shot]") {
   Bench bench;
-  REQUIRE(bench.lane.Take(bench.Submit("x")));
-  CHECK_FALSE(bench.lane.Take(bench.Submit("y")));
+  REQUIRE(bench.lane.Take(bench.Submit("x"), 0));
+  CHECK_FALSE(bench.lane.Take(bench.Submit("y"), 0));
 }
 
 TEST_CASE("what came to nothing is offered, and so are more and more after it",
@@ -181,25 +228,25 @@ TEST_CASE("what came to nothing is offered, and so are more and more after it",
   int number = 0;
   for (const int expected : {2, 4, 8, 16, 32, 64, 64}) {
     Work* const work = bench.Submit("x" + std::to_string(number++));
-    REQUIRE(bench.lane.Take(work));
+    REQUIRE(bench.lane.Take(work, 0));
     bench.meetings.sight = Sight::kApart;
     CHECK(bench.lane.Step().to_offer == work);
     bench.meetings.sight = Sight::kNobody;
     CHECK_FALSE(work->ticket.done());
     for (int i = 0; i < expected; ++i) {
-      CHECK_FALSE(bench.lane.Take(bench.Submit("x" + std::to_string(number++))));
+      CHECK_FALSE(bench.lane.Take(bench.Submit("x" + std::to_string(number++)), 0));
     }
   }
-  REQUIRE(bench.lane.Take(bench.Submit("good")));
+  REQUIRE(bench.lane.Take(bench.Submit("good"), 0));
   bench.meetings.sight = Sight::kAgreed;
   bench.lane.Step();
-  REQUIRE(bench.lane.Take(bench.Submit("at once")));
+  REQUIRE(bench.lane.Take(bench.Submit("at once"), 0));
 }
 
 TEST_CASE("who waits at a meeting for long calls it off", "[engine][one-shot]") {
   Bench bench;
   Work* const work = bench.Submit("x");
-  REQUIRE(bench.lane.Take(work));
+  REQUIRE(bench.lane.Take(work, 0));
   const TimePoint until = bench.lane.NextDeadline();
   REQUIRE(until != kNever);
   bench.clock->Advance(until - bench.clock->Now() - Duration(1));
@@ -216,16 +263,21 @@ TEST_CASE("who waits for an answer to a small offer calls the meeting off", "[en
   Bench bench;
   bench.meetings.sight = Sight::kOthers;
   CHECK_FALSE(bench.lane.Step().moved);  // it may still want the same
-  bench.Submit("others do not come to a meeting for this", 17);
+  bench.Submit(Bench::Of("nobody waits for this large one", 17), /*driven=*/false);
   control::Request request = Bench::Of("offered", 16);
   request.process_set = 1;
   bench.Submit(request);
   CHECK_FALSE(bench.lane.Step().moved);
   request.process_set = 0;
-  SECTION("of an all-reduce") {}
+  bool driven = false;
+  SECTION("of a small all-reduce") {}
+  SECTION("of something that it waits for") {
+    request.tensors[0].shape = {17};
+    driven = true;
+  }
   SECTION("of a join") { request.kind = OpKind::kJoin; }
   SECTION("of a barrier") { request.kind = OpKind::kBarrier; }
-  bench.Submit(request);
+  bench.Submit(request, driven);
   CHECK(bench.lane.Step().moved);
   CHECK(bench.meetings.done == "call off ");
 }
@@ -234,7 +286,7 @@ TEST_CASE("a call that has ended at a meeting is left alone", "[engine][one-shot
   Bench bench;
   Work* const work = bench.Submit("x");
   Work* const other = bench.Submit("y");
-  REQUIRE(bench.lane.Take(work));
+  REQUIRE(bench.lane.Take(work, 0));
   bench.lane.Forget(other);
   CHECK(bench.lane.Has(work));
   bench.lane.Forget(work);
@@ -250,14 +302,14 @@ TEST_CASE("a call that has ended at a meeting is left alone", "[engine][one-shot
 TEST_CASE("after the end there are no meetings", "[engine][one-shot]") {
   Bench bench;
   bench.meetings.sight = Sight::kOver;
-  CHECK_FALSE(bench.lane.Take(bench.Submit("x")));
+  CHECK_FALSE(bench.lane.Take(bench.Submit("x"), 0));
   CHECK_FALSE(bench.lane.Step().moved);
 }
 
 TEST_CASE("who leaves ends the meetings", "[engine][one-shot]") {
   Bench bench;
   Work* const work = bench.Submit("x");
-  REQUIRE(bench.lane.Take(work));
+  REQUIRE(bench.lane.Take(work, 0));
   bench.lane.End();
   bench.lane.End();
   CHECK(bench.meetings.done == "come end ");
@@ -265,13 +317,13 @@ TEST_CASE("who leaves ends the meetings", "[engine][one-shot]") {
   bench.meetings.sight = Sight::kAgreed;
   CHECK_FALSE(bench.lane.Step().moved);
   CHECK_FALSE(work->ticket.done());
-  CHECK_FALSE(bench.lane.Take(bench.Submit("y")));
+  CHECK_FALSE(bench.lane.Take(bench.Submit("y"), 0));
 }
 
 TEST_CASE("without meetings everything is offered", "[engine][one-shot]") {
   Bench bench;
   OneShotLane none(&bench.parts, nullptr, &bench.table, &bench.executor);
-  CHECK_FALSE(none.Take(bench.Submit("x")));
+  CHECK_FALSE(none.Take(bench.Submit("x"), 0));
   CHECK_FALSE(none.Step().moved);
   none.End();
 }
@@ -283,9 +335,9 @@ TEST_CASE("a timeline sees all calls offered", "[engine][one-shot]") {
   OneShotLane lane(&bench.parts, &bench.meetings, &traced, &bench.executor);
   Work* const work = bench.Submit("x");
   recorder->Start(false);
-  CHECK_FALSE(lane.Take(work));
+  CHECK_FALSE(lane.Take(work, 0));
   recorder->Stop();
-  CHECK(lane.Take(work));
+  CHECK(lane.Take(work, 0));
 }
 
 }  // namespace
