@@ -25,19 +25,20 @@ void Baton::Sleep(uint32_t seen, TimePoint deadline) {
     parker_->Park(seen, deadline);
     return mutex_.lock();
   }
-  engine_sleeps_until_ = WantsToDoze() ? std::min(deadline, clock_->Now() + doze_) : deadline;
+  engine_sleeps_until_ =
+      WantsToDoze() ? std::min(deadline, clock_->Now() + doze_.length()) : deadline;
   TimePoint until = engine_sleeps_until_;
   mutex_.unlock();
   do {
     doorbell_->Sleep(seen, until);
-    until = clock_->Now() + doze_;
+    until = clock_->Now() + doze_.length();
   } while (doorbell_->Sequence() == seen && WantsToDoze());
   Take();
 }
 
 bool Baton::WantsToDoze() {
   const uint32_t calls = calls_.exchange(0, std::memory_order_relaxed);
-  doze_ = calls < kCallsOfALoop ? kDoze : std::min(2 * doze_, kLongestDoze);
+  doze_.Over(calls);
   return calls > 0;
 }
 
@@ -45,10 +46,10 @@ bool Baton::WantsToDoze() {
 // is no haste, and sleeping on the mutex would make every caller that leaves wake this thread.
 void Baton::Take() {
   if (doorbell_ == nullptr) return mutex_.lock();
-  while (true) {
+  for (Duration doze = Doze::kShortest;; doze = Doze::Longer(doze)) {
     const uint32_t seen = doorbell_->Sequence();
     if (mutex_.try_lock()) return doorbell_->Cancel();
-    doorbell_->Sleep(seen, doorbell_->LeaveToCaller() ? kNever : clock_->Now() + kDoze);
+    doorbell_->Sleep(seen, doorbell_->LeaveToCaller() ? kNever : clock_->Now() + doze);
   }
 }
 
@@ -79,7 +80,7 @@ bool Baton::PrepareToLeave(bool waits_for_peers) {
 bool Baton::EngineWakesBy(TimePoint deadline) const {
   if (deadline == kNever) return true;
   // It may begin another doze when this one ends.
-  return std::max(engine_sleeps_until_, clock_->Now() + 2 * kLongestDoze) <= deadline;
+  return std::max(engine_sleeps_until_, clock_->Now() + 2 * Doze::kLongest) <= deadline;
 }
 
 void Baton::Leave(bool engine_is_needed) {

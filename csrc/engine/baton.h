@@ -18,6 +18,7 @@
 #include <mutex>
 
 #include "core/clock.h"
+#include "engine/doze.h"
 #include "transport/parker.h"
 #include "transport/waiter.h"
 
@@ -66,12 +67,6 @@ class Baton {
   void Leave(bool engine_is_needed);
 
  private:
-  // How long the engine thread leaves the field to callers that drive.
-  static constexpr Duration kDoze = std::chrono::microseconds(250);
-  static constexpr Duration kLongestDoze = std::chrono::milliseconds(8);
-  // So many within a doze are a loop, in which the next one is to be longer.
-  static constexpr uint32_t kCallsOfALoop = 8;
-
   bool WantsToDoze();
 
   transport::Parker* const parker_;
@@ -81,7 +76,7 @@ class Baton {
   // Guarded by mutex_.
   TimePoint engine_sleeps_until_ = kNever;
   transport::Doorbell::Heed engine_heeds_ = transport::Doorbell::Heed::kNobody;
-  Duration doze_ = kDoze;  // the engine thread's
+  Doze doze_;  // the engine thread's
   // That left nothing to do, since the engine thread went to sleep or dozed on. Relaxed: nothing is
   // read that it would promise.
   std::atomic<uint32_t> calls_{0};

@@ -32,8 +32,8 @@ class Waiter {
   static constexpr Spin kSpin{50, 64};
   // In a call that waits for its peers, where each rank has a processor.
   static constexpr Spin kCallSpin{50, 192};
-  // Where ranks outnumber processors: whoever is waited for may need this one.
-  static constexpr Spin kCrowdSpin{2, 64};
+  // Where ranks outnumber processors: whoever is waited for may need this one at once.
+  static constexpr Spin kCrowdSpin{0, 64};
   // Where what is waited for takes long.
   static constexpr Spin kNoSpin{0, 0};
   static constexpr Duration kSlowYield = std::chrono::microseconds(500);

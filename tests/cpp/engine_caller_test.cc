@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/doze.h"
 #include "engine_fakes.h"
 #include "status_text.h"
 #include "thread_job.h"
@@ -131,10 +132,10 @@ TEST_CASE("soon after the last call the engines sleep for good", "[engine][calle
     return sum;
   });
   Bell never;
-  never.WaitPast(0, SteadyClock().Now() + std::chrono::milliseconds(20));
+  never.WaitPast(0, SteadyClock().Now() + 4 * engine::Doze::kLongest);
   const int before = *rounds;
-  never.WaitPast(0, SteadyClock().Now() + std::chrono::milliseconds(30));
-  CHECK(*rounds - before < 20);  // who dozes on looks around every 250 us
+  never.WaitPast(0, SteadyClock().Now() + 8 * engine::Doze::kLongest);
+  CHECK(*rounds - before < 4);  // each of those that doze on would look around 8 times
 }
 
 TEST_CASE("an error that a caller meets ends the epoch on all ranks", "[engine][caller]") {

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/doze.h"
 #include "engine_fakes.h"
 #include "status_text.h"
 #include "thread_job.h"
@@ -255,15 +256,15 @@ TEST_CASE("a rank whose caller sleeps for long does nothing", "[engine][caller]"
   Caller caller(job.engine(sleeping), "late");
   REQUIRE(caller.WaitUntilAsleep());
   Bell never;
-  const auto switches_in = [&never](std::chrono::milliseconds time) {
+  const auto switches_in = [&never](Duration time) {
     struct rusage before = {}, after = {};
     ::getrusage(RUSAGE_SELF, &before);
     never.WaitPast(0, SteadyClock().Now() + time);
     ::getrusage(RUSAGE_SELF, &after);
     return after.ru_nvcsw - before.ru_nvcsw;
   };
-  switches_in(std::chrono::milliseconds(20));
-  CHECK(switches_in(std::chrono::milliseconds(50)) < 10);  // who dozes on looks around every 250 us
+  switches_in(4 * engine::Doze::kLongest);
+  CHECK(switches_in(16 * engine::Doze::kLongest) < 10);  // who dozes on looks around 16 times
   CHECK(Reduce(job, 1 - sleeping, "late") == Status());
   CHECK(caller.Join() == Status());
 }
