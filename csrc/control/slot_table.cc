@@ -2,9 +2,7 @@
 
 namespace rueda::control {
 
-uint32_t SlotTable::Find(const std::shared_ptr<const Request>& request) const {
-  const uint32_t noted = request->notes.slot();
-  if (noted < requests_.size() && requests_[noted] == request.get()) return noted;
+uint32_t SlotTable::FindByName(const std::shared_ptr<const Request>& request) const {
   const auto found = slot_of_.find(OfferKeyView{request->process_set, request->name});
   if (found == slot_of_.end()) return kNoSlot;
   const std::shared_ptr<const Request>& known = entries_[found->second].request;
