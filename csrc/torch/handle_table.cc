@@ -23,7 +23,7 @@ const StartedWork* HandleTable::Find(int64_t handle) const {
   return found == works_.end() ? nullptr : &found->second;
 }
 
-const StartedWork* HandleTable::FindByName(uint32_t process_set, const std::string& name) const {
+const StartedWork* HandleTable::FindByName(uint32_t process_set, std::string_view name) const {
   for (const auto& [handle, work] : works_) {
     if (work.ticket->done() || work.request->process_set != process_set) continue;
     if (work.request->name == name) return &work;

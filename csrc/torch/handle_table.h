@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -58,7 +58,7 @@ class HandleTable {
   // Null when there is no such handle (any more).
   const StartedWork* Find(int64_t handle) const;
   // The work that is in flight under a name, or null.
-  const StartedWork* FindByName(uint32_t process_set, const std::string& name) const;
+  const StartedWork* FindByName(uint32_t process_set, std::string_view name) const;
   // Forgets the handle.
   std::optional<StartedWork> Take(int64_t handle);
   // Forgets the finished ones.

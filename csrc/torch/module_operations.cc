@@ -7,6 +7,7 @@
 #include "bindings/no_gil.h"
 #include "control/process_sets.h"
 #include "torch/call_site.h"
+#include "torch/module_fast_methods.h"
 #include "torch/module_parts.h"
 #include "torch/operations.h"
 
@@ -30,10 +31,7 @@ Tensors TensorsOf(const py::sequence& objects) {
   Tensors tensors;
   tensors.reserve(count);
   for (size_t i = 0; i < count; ++i) {
-    if (!THPVariable_Check(items[i])) {
-      throw py::type_error("expected a tensor, not " + std::string(Py_TYPE(items[i])->tp_name));
-    }
-    tensors.push_back(THPVariable_Unpack(items[i]));
+    tensors.push_back(TensorIn(items[i]));
   }
   return tensors;
 }
@@ -59,28 +57,8 @@ class PyOperations {
     Release(std::move(engine));
   }
 
-  // One tensor, the common case, without lists and most arguments.
-  int64_t Allreduce(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
-                    std::optional<std::string> name, int op, double prescale, double postscale,
-                    uint32_t process_set, int32_t priority) {
-    OperationCall call = CallOf(tensor, output, std::move(name), op, prescale, postscale);
-    call.process_set = process_set;
-    call.priority = priority;
-    return Start(std::move(call));
-  }
-
-  // A synchronous call, in one crossing.
-  py::object AllreduceNow(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
-                          std::optional<std::string> name, int op, double prescale,
-                          double postscale, uint32_t process_set) {
-    OperationCall call = CallOf(tensor, output, std::move(name), op, prescale, postscale);
-    call.process_set = process_set;
-    call.urgent = true;
-    return Wait(Start(std::move(call)));
-  }
-
   int64_t Submit(int kind, const py::sequence& tensors, const std::optional<py::sequence>& outputs,
-                 std::optional<std::string> name, int op, int root, double prescale,
+                 std::optional<std::string_view> name, int op, int root, double prescale,
                  double postscale, uint32_t process_set, std::vector<int64_t> parts,
                  bool with_splits, bool grouped, bool urgent, int32_t priority) {
     OperationCall call;
@@ -89,7 +67,7 @@ class PyOperations {
     call.inputs = TensorsOf(tensors);
     call.in_place = outputs.has_value() && outputs->is(tensors);
     if (outputs.has_value() && !call.in_place) call.outputs = TensorsOf(*outputs);
-    call.name = std::move(name);
+    call.name = name;
     call.op = ReduceOpFrom(op);
     call.root = root;
     call.prescale = prescale;
@@ -111,6 +89,16 @@ class PyOperations {
     if (work->ticket->done()) return true;
     operations_->engine()->Hurry(*work->ticket);
     return false;
+  }
+
+  int64_t Start(OperationCall&& call) {
+    if (call.name.has_value()) call.call_site = CallerOutside(package_);
+    const bool urgent = call.urgent;
+    Result<int64_t> handle = operations_->Start(std::move(call));
+    if (!handle.ok()) Raise(handle.status());
+    // Here, because a signal may come before the caller gets to wait.
+    if (urgent) Drive(operations_->handles().Find(*handle)->ticket);
+    return *handle;
   }
 
   py::object Wait(int64_t handle) {
@@ -143,30 +131,6 @@ class PyOperations {
   size_t size() const { return operations_->handles().size(); }
 
  private:
-  static OperationCall CallOf(const at::Tensor& tensor, const std::optional<at::Tensor>& output,
-                              std::optional<std::string> name, int op, double prescale,
-                              double postscale) {
-    OperationCall call;
-    call.inputs.push_back(tensor);
-    call.in_place = output.has_value() && output->is_same(tensor);
-    if (output.has_value() && !call.in_place) call.outputs.push_back(*output);
-    call.name = std::move(name);
-    call.op = ReduceOpFrom(op);
-    call.prescale = prescale;
-    call.postscale = postscale;
-    return call;
-  }
-
-  int64_t Start(OperationCall call) {
-    if (call.name.has_value()) call.call_site = CallerOutside(package_);
-    const bool urgent = call.urgent;
-    Result<int64_t> handle = operations_->Start(std::move(call));
-    if (!handle.ok()) Raise(handle.status());
-    // Here, because a signal may come before the caller gets to wait.
-    if (urgent) Drive(operations_->handles().Find(*handle)->ticket);
-    return *handle;
-  }
-
   void Drive(engine::TicketPtr ticket) {
     const NoGil no_gil;
     operations_->engine()->Drive(ticket, kInterruptSlice);
@@ -177,17 +141,42 @@ class PyOperations {
   std::unique_ptr<Operations> operations_;
 };
 
+// tensor, output, name, op, and perhaps prescale, postscale, process_set.
+OperationCall CallIn(Arguments arguments) {
+  OperationCall call;
+  call.inputs.push_back(TensorIn(arguments[0]));
+  call.in_place = arguments[1] == arguments[0];
+  if (!call.in_place && arguments[1] != Py_None) call.outputs.push_back(TensorIn(arguments[1]));
+  call.name = NameIn(arguments[2]);
+  call.op = ReduceOpFrom(IntegerIn<int>(arguments[3]));
+  if (arguments.size() > 4) call.prescale = FloatIn(arguments[4]);
+  if (arguments.size() > 5) call.postscale = FloatIn(arguments[5]);
+  if (arguments.size() > 6) call.process_set = IntegerIn<uint32_t>(arguments[6]);
+  return call;
+}
+
+py::object Allreduce(PyOperations& operations, Arguments arguments) {
+  OperationCall call = CallIn(arguments);
+  if (arguments.size() > 7) call.priority = IntegerIn<int32_t>(arguments[7]);
+  return py::int_(operations.Start(std::move(call)));
+}
+
+// A synchronous call, in one crossing.
+py::object AllreduceNow(PyOperations& operations, Arguments arguments) {
+  OperationCall call = CallIn(arguments);
+  call.urgent = true;
+  return operations.Wait(operations.Start(std::move(call)));
+}
+
+py::object Wait(PyOperations& operations, Arguments arguments) {
+  return operations.Wait(IntegerIn<int64_t>(arguments[0]));
+}
+
 }  // namespace
 
 void BindOperations(py::module_& module) {
-  py::class_<PyOperations>(module, "Operations")
-      .def(py::init<const py::capsule&, int64_t>(), py::arg("engine"), py::arg("first_handle") = 0)
-      .def("allreduce", &PyOperations::Allreduce, py::arg("tensor"), py::arg("output"),
-           py::arg("name"), py::arg("op"), py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
-           py::arg("process_set") = 0, py::arg("priority") = 0)
-      .def("allreduce_now", &PyOperations::AllreduceNow, py::arg("tensor"), py::arg("output"),
-           py::arg("name"), py::arg("op"), py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
-           py::arg("process_set") = 0)
+  py::class_<PyOperations> type(module, "Operations");
+  type.def(py::init<const py::capsule&, int64_t>(), py::arg("engine"), py::arg("first_handle") = 0)
       .def("submit", &PyOperations::Submit, py::arg("kind"), py::arg("tensors"), py::arg("outputs"),
            py::arg("name"), py::kw_only(), py::arg("op") = static_cast<int>(ReduceOp::kSum),
            py::arg("root") = -1, py::arg("prescale") = 1.0, py::arg("postscale") = 1.0,
@@ -195,12 +184,14 @@ void BindOperations(py::module_& module) {
            py::arg("with_splits") = false, py::arg("grouped") = false, py::arg("urgent") = false,
            py::arg("priority") = 0)
       .def("poll", &PyOperations::Poll, py::arg("handle"))
-      .def("wait", &PyOperations::Wait, py::arg("handle"))
       .def("next_call", &PyOperations::NextCall, py::arg("operation"), py::arg("process_set"))
       .def("joins", &PyOperations::Joins, py::arg("process_set"))
       .def("drop_finished", &PyOperations::DropFinished)
       .def_property_readonly("next_handle", &PyOperations::next_handle)
       .def("__len__", &PyOperations::size);
+  AddFastMethod<PyOperations, Allreduce, 4, 8>(type, "allreduce");
+  AddFastMethod<PyOperations, AllreduceNow, 4, 7>(type, "allreduce_now");
+  AddFastMethod<PyOperations, Wait, 1, 1>(type, "wait");
   module.attr("ALLREDUCE") = static_cast<int>(OpKind::kAllreduce);
   module.attr("ALLGATHER") = static_cast<int>(OpKind::kAllgather);
   module.attr("BROADCAST") = static_cast<int>(OpKind::kBroadcast);

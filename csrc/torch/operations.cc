@@ -6,6 +6,7 @@
 #include <ATen/ops/from_blob.h>
 
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "control/process_sets.h"
@@ -14,9 +15,10 @@
 namespace rueda::pytorch {
 namespace {
 
-std::string LabelOf(const OperationCall& call, size_t index, const std::string& name) {
-  if (!call.grouped) return "tensor '" + name + "'";
-  return "tensor " + std::to_string(index) + " of '" + name + "'";
+std::string LabelOf(const OperationCall& call, size_t index, std::string_view name) {
+  const std::string quoted = "'" + std::string(name) + "'";
+  if (!call.grouped) return "tensor " + quoted;
+  return "tensor " + std::to_string(index) + " of " + quoted;
 }
 
 Status CheckOutput(const at::Tensor& output, const at::Tensor& input, const std::string& label) {
@@ -31,7 +33,7 @@ bool SharesElements(const at::Tensor& tensor) {
 }
 
 // Labels cost an allocation: they are made where something is wrong.
-Status CheckTensor(const OperationCall& call, size_t i, const std::string& name) {
+Status CheckTensor(const OperationCall& call, size_t i, std::string_view name) {
   const at::Tensor& input = call.inputs[i];
   if (!IsReadable(input)) return CheckReadable(input, LabelOf(call, i, name));
   if (PartsDiffer(call.kind) && input.dim() == 0) {
@@ -51,11 +53,11 @@ Status CheckTensor(const OperationCall& call, size_t i, const std::string& name)
               "written in place; clone it first"};
 }
 
-Status CheckCall(const OperationCall& call, const std::string& name) {
+Status CheckCall(const OperationCall& call, std::string_view name) {
   if (!call.outputs.empty() && call.outputs.size() != call.inputs.size()) {
     return {StatusCode::kInvalidArgument,
-            "'" + name + "' has " + std::to_string(call.outputs.size()) + " outputs for " +
-                std::to_string(call.inputs.size()) + " tensors"};
+            "'" + std::string(name) + "' has " + std::to_string(call.outputs.size()) +
+                " outputs for " + std::to_string(call.inputs.size()) + " tensors"};
   }
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     RUEDA_RETURN_IF_ERROR(CheckTensor(call, i, name));
@@ -180,10 +182,14 @@ std::string CountedAs(const OperationCall& call) {
 Operations::Operations(std::shared_ptr<engine::Engine> engine, int64_t first_handle)
     : engine_(std::move(engine)), handles_(first_handle) {}
 
-Result<int64_t> Operations::Start(OperationCall call) {
+Result<int64_t> Operations::Start(OperationCall&& call) {
   const bool named = call.name.has_value();
-  const std::string counted = named ? "" : CountedAs(call);
-  const std::string name = named ? *call.name : call_counts_.NextName(call.process_set, counted);
+  std::string counted, automatic;
+  if (!named) {
+    counted = CountedAs(call);
+    automatic = call_counts_.NextName(call.process_set, counted);
+  }
+  const std::string_view name = named ? *call.name : automatic;
   RUEDA_RETURN_IF_ERROR(CheckCall(call, name));
   const auto request = requests_.RequestOf(call, name);
   auto [work, buffers] = Prepare(&call, engine_->topology().rank);

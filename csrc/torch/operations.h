@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/request.h"
@@ -32,7 +32,8 @@ struct OperationCall {
   // tensors, and where ranks get different parts always.
   Tensors outputs;
   // Without one it is called "<operation>.noname.<count>", the count by process set and operation.
-  std::optional<std::string> name;
+  // Its text lives until Start has returned.
+  std::optional<std::string_view> name;
   ReduceOp op = ReduceOp::kSum;
   int root = -1;
   double prescale = 1.0;
@@ -51,7 +52,7 @@ class Operations {
 
   // The handle. kInvalidArgument, kUnsupported or kDuplicateName for the caller's mistakes, else
   // the engine's error; nothing was started then.
-  Result<int64_t> Start(OperationCall call);
+  Result<int64_t> Start(OperationCall&& call);
   // Takes work whose ticket is done: its results, or how it failed. Copies staged results back.
   Result<Tensors> Finish(StartedWork work);
 

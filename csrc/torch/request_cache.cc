@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "torch/operations.h"
@@ -14,7 +15,7 @@ namespace {
 // A program that never uses a name twice must not be remembered for ever.
 constexpr size_t kMostRequests = 8192;
 
-control::SharedRequest Build(const OperationCall& call, const std::string& name) {
+control::SharedRequest Build(const OperationCall& call, std::string_view name) {
   auto request = std::make_shared<control::Request>();
   request->kind = call.kind;
   request->op = call.op;
@@ -28,8 +29,8 @@ control::SharedRequest Build(const OperationCall& call, const std::string& name)
   request->name = name;
   const std::string count = "of" + std::to_string(call.inputs.size());
   for (size_t i = 0; i < call.inputs.size(); ++i) {
-    const std::string member = call.grouped ? name + "_" + std::to_string(i) + count : name;
-    request->tensors.push_back(SpecOf(member, call.inputs[i]));
+    const std::string ending = call.grouped ? "_" + std::to_string(i) + count : "";
+    request->tensors.push_back(SpecOf(request->name + ending, call.inputs[i]));
   }
   return request;
 }
@@ -62,7 +63,7 @@ bool Same(const control::Request& request, const OperationCall& call) {
 
 }  // namespace
 
-control::SharedRequest RequestCache::RequestOf(const OperationCall& call, const std::string& name) {
+control::SharedRequest RequestCache::RequestOf(const OperationCall& call, std::string_view name) {
   if (!call.name.has_value()) return Build(call, name);
   const control::OfferKeyView key{call.process_set, name};
   const auto known = known_.find(key);

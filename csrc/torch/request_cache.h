@@ -5,7 +5,7 @@
 // (control::SlotTable). Called with the GIL held, which is its lock.
 #pragma once
 
-#include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "control/offer_key.h"
@@ -18,7 +18,7 @@ struct OperationCall;
 class RequestCache {
  public:
   // What `call`, whose name may be an automatic one and whose inputs are readable, asks for.
-  control::SharedRequest RequestOf(const OperationCall& call, const std::string& name);
+  control::SharedRequest RequestOf(const OperationCall& call, std::string_view name);
 
  private:
   std::unordered_map<control::OfferKey, control::SharedRequest, control::OfferKeyHash,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -37,10 +37,10 @@ def synchronize(
     Raises:
         HorovodInternalError: Ranks disagree, a rank left or died, or the job was shut down.
     """
-    wait: Callable[[int], Any] = job().operations.wait
-    taken: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, torch.Tensor] | None
-    taken = take(handle, wait) if handle in unfinished else wait(handle)
-    return taken
+    operations = job().operations
+    if handle in unfinished:
+        return take(handle, operations.wait)  # type: ignore[no-any-return]
+    return operations.wait(handle)  # type: ignore[no-any-return]
 
 
 # The same, by what the operation is known to return: on one tensor, on a group, and on one tensor

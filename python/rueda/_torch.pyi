@@ -47,6 +47,7 @@ class Operations:
         postscale: float = 1.0,
         process_set: int = 0,
         priority: int = 0,
+        /,
     ) -> int:
         """Start the all-reduce of one tensor and return its handle.
 
@@ -70,6 +71,7 @@ class Operations:
         prescale: float = 1.0,
         postscale: float = 1.0,
         process_set: int = 0,
+        /,
     ) -> torch.Tensor:
         """Start the all-reduce of one tensor, wait for it and return the result.
 
@@ -121,9 +123,7 @@ class Operations:
     def poll(self, handle: int) -> bool:
         """Say whether ``wait`` would return at once; ValueError for an unknown handle."""
 
-    def wait(
-        self, handle: int
-    ) -> torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, torch.Tensor] | int | None:
+    def wait(self, handle: int, /) -> Any:
         """Return the result and forget the handle.
 
         The result is a list for a group, a pair ``with_splits``, the last rank for JOIN, the set's
