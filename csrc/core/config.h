@@ -11,6 +11,7 @@
 
 #include "core/log.h"
 #include "core/status.h"
+#include "core/types.h"
 
 namespace rueda {
 
@@ -22,7 +23,7 @@ struct Config {
   int64_t reducer_learn = 0;
   int64_t cache_capacity = 8192;
   int64_t linger_us = -1;
-  int64_t one_shot_bytes = int64_t{16} << 10;
+  int64_t one_shot_bytes = kMostOneShotBytes;
   int64_t arena_bytes = 0;
   double timeout_seconds = 300;
   double start_timeout_seconds = 60;

@@ -38,7 +38,8 @@ constexpr std::array kOptions{
               "are are offered; 32 times as long at most after the first. Nothing lingers that "
               "somebody waits or polls for. -1 takes 30 where rank 0's host has two processors "
               "for each of its ranks, else 300. Rank 0's value holds for all."},
-    OptionRow{"RUEDA_ONE_SHOT_BYTES", IntegerOption{&Config::one_shot_bytes, 0, 16384, true},
+    OptionRow{"RUEDA_ONE_SHOT_BYTES",
+              IntegerOption{&Config::one_shot_bytes, 0, kMostOneShotBytes, true},
               "Largest all-reduce that a caller waits for which ranks of one host agree on and add "
               "up in one meeting; 0 switches it off."},
     OptionRow{"RUEDA_AUTOTUNE", IntegerOption{&Config::autotune, 0, 1, false},

@@ -50,6 +50,9 @@ struct TensorView {
   size_t bytes() const { return static_cast<size_t>(count) * SizeOf(dtype); }
 };
 
+// The most that a rank may contribute to an all-reduce at a meeting (backends/one_shot.h).
+inline constexpr int64_t kMostOneShotBytes = int64_t{16} << 10;
+
 // A peer as error messages name it.
 struct PeerName {
   std::string host;

@@ -22,9 +22,8 @@ EpochLoop::EpochLoop(EngineParts* parts, SubmissionTable* table)
     : parts_(parts),
       table_(table),
       road_(MakeControlRoad(parts)),
-      meetings_(parts->backend->one_shot()),
       executor_(&parts->topology, std::move(parts->backend), table, parts->clock.get()),
-      negotiator_(parts, table, road_.get(), &executor_, meetings_),
+      negotiator_(parts, table, road_.get(), &executor_),
       listeners_(std::move(parts->listeners)),
       baton_(parts->parker.get(), parts->clock.get()) {
   const auto is_about_stalls = [](const auto& listener) {

@@ -83,7 +83,6 @@ class EpochLoop {
   EngineParts* parts_;
   SubmissionTable* table_;
   std::unique_ptr<ControlRoad> road_;
-  backends::OneShot* meetings_;  // the executor's backend's, or null
   Executor executor_;
   Negotiator negotiator_;
   std::unique_ptr<Autotuner> tuner_;  // while it searches, on rank 0

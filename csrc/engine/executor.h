@@ -48,6 +48,8 @@ class Executor {
   void RemoveSet(uint32_t id, Work* work);
   // The ranks of a set, ascending; null if this rank knows no such set or is not in it.
   const std::vector<int>* RanksOf(uint32_t process_set) const;
+  // Where all ranks meet, until the backends are dropped; null if the backend has no such place.
+  backends::OneShot* meetings() { return root().backend->one_shot(); }
 
   // Tells the tuner of what completes; null: nobody.
   void Watch(Autotuner* tuner) { tuner_ = tuner; }

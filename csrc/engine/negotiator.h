@@ -24,12 +24,12 @@ namespace rueda::engine {
 class Negotiator {
  public:
   Negotiator(const EngineParts* parts, SubmissionTable* table, ControlRoad* road,
-             Executor* executor, backends::OneShot* meetings)
+             Executor* executor)
       : parts_(parts),
         table_(table),
         road_(road),
         executor_(executor),
-        one_shots_(parts, meetings, table, executor),
+        one_shots_(parts, executor->meetings(), table, executor),
         linger_(parts->coordinator.limits.linger) {}
 
   // Tells the tuner of what is submitted, and of what ends without a bucket; null: nobody.

@@ -25,7 +25,7 @@ using Sight = OneShot::Sight;
 
 // The meetings of a job whose ranks are told apart by the place in `ranks`.
 struct Meetings {
-  explicit Meetings(int size, int64_t most_bytes = backends::kOneShotBytes)
+  explicit Meetings(int size, int64_t most_bytes = kMostOneShotBytes)
       : arenas(size), groups(static_cast<size_t>(size)) {
     for (int rank = 0; rank < size; ++rank) {
       auto& group = groups[static_cast<size_t>(rank)];
@@ -182,7 +182,7 @@ TEST_CASE("a backend without one-shots ends all meetings", "[shm][one-shot]") {
   const auto with = backends::MakeShmBackend(arenas.GroupOf(1));
   CHECK(without->one_shot() == nullptr);
   REQUIRE(with->one_shot() != nullptr);
-  CHECK(with->one_shot()->MostBytes() == backends::kOneShotBytes);
+  CHECK(with->one_shot()->MostBytes() == kMostOneShotBytes);
   CHECK(with->one_shot()->Look() == Sight::kOver);
 }
 

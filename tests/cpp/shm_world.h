@@ -34,7 +34,7 @@ class ShmArenas {
     backends::ShmGroup group;
     group.index = rank;
     group.staging_bytes = transport::kStagingSlots * transport::kStagingChunkBytes;
-    group.one_shot_bytes = backends::kOneShotBytes;
+    group.one_shot_bytes = kMostOneShotBytes;
     for (int other = 0; other < size(); ++other) {
       const auto layout = LayoutOf(other, size());
       group.members.push_back(

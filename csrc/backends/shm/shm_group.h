@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/copy_observer.h"
+#include "core/types.h"
 #include "transport/doorbell.h"
 
 namespace rueda::backends {
@@ -38,7 +39,6 @@ struct alignas(128) ShmCounters {
 };
 
 // What a member shows at meetings (backends/one_shot.h).
-inline constexpr int64_t kOneShotBytes = int64_t{16} << 10;
 struct alignas(128) OneShotCell {
   std::atomic<uint64_t> meeting;  // written last (release)
   std::atomic<uint64_t> wish;
@@ -51,7 +51,7 @@ struct alignas(128) OneShotMemory {
   // All members': the first one's counts.
   std::atomic<uint64_t> verdict;  // twice the last meeting that has one; odd as the agreements
   std::atomic<uint32_t> is_over;
-  alignas(128) std::array<std::array<uint8_t, kOneShotBytes>, 2> payloads;
+  alignas(128) std::array<std::array<uint8_t, kMostOneShotBytes>, 2> payloads;
 };
 
 struct ShmMember {

@@ -13,7 +13,7 @@ static_assert(sizeof(OneShotMemory) <= transport::kOneShotSpan);
 
 ShmOneShot::ShmOneShot(const ShmGroup* group, int64_t most_bytes)
     : group_(group),
-      most_bytes_(std::min(most_bytes, kOneShotBytes)),
+      most_bytes_(std::min(most_bytes, kMostOneShotBytes)),
       own_(static_cast<size_t>(group->index)),
       sources_(group->members.size()) {}
 

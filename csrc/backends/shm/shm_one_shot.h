@@ -19,7 +19,7 @@ namespace rueda::backends {
 class ShmOneShot final : public OneShot {
  public:
   // The group outlives it, and its members have one-shot memory, zeroed at first. Contributions of
-  // `most_bytes`, at most kOneShotBytes.
+  // `most_bytes`, at most kMostOneShotBytes.
   ShmOneShot(const ShmGroup* group, int64_t most_bytes);
 
   int64_t MostBytes() const override { return most_bytes_; }
