@@ -41,7 +41,7 @@ constexpr std::array kOptions{
     OptionRow{"RUEDA_ONE_SHOT_BYTES",
               IntegerOption{&Config::one_shot_bytes, 0, kMostOneShotBytes, true},
               "Largest all-reduce that a caller waits for which ranks of one host agree on and add "
-              "up in one meeting; 0 switches it off."},
+              "up in one meeting; 0 switches meetings off, also those that only agree."},
     OptionRow{"RUEDA_AUTOTUNE", IntegerOption{&Config::autotune, 0, 1, false},
               "1 searches for the best fusion threshold and linger while the job runs. Rank 0's "
               "value holds for all, as do those below."},
