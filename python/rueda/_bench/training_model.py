@@ -143,7 +143,8 @@ class Trainer:
 
     def step(self, *, computes: bool) -> None:
         """Make a training step; all ranks that average call it equally often."""
-        self._optimizer.zero_grad(set_to_none=not self._keeps)
+        # Horovod's takes no argument; PyTorch sets to None without one.
+        self._optimizer.zero_grad(**({"set_to_none": False} if self._keeps else {}))
         # A multiple of the ranks, so that averages are whole, however they are taken.
         factor = self._size * factor_of(self._rank, self.steps)
         self._called(float(factor), computes).backward()

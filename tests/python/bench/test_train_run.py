@@ -77,3 +77,9 @@ def test_horovod_trains_where_it_is_installed(tmp_path: Path) -> None:
     by_road = {line["road"]: line for line in lines}
     assert "ddp" not in by_road
     check(by_road["horovod"], by_road["alone"])
+
+
+def test_a_peer_whose_programs_die_in_a_step_costs_its_own_rows_alone(tmp_path: Path) -> None:
+    shown, lines = train(2, "horovod", tmp_path, {**install(tmp_path), "FAKE_DIES": "1"})
+    assert [line["road"] for line in lines] == ["alone", "rueda", "alone-kept", "rueda-kept"]
+    assert "without Horovod: horovod has ended" in " ".join(shown.split())

@@ -34,6 +34,7 @@ class _Line(Protocol):
     def write(self, data: bytes, /) -> int: ...
     def flush(self) -> None: ...
     def readline(self) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class ExternalPeer:
@@ -127,8 +128,8 @@ class ExternalPeer:
                     raise Unavailable(f"{self._name} did not start{self._last_words()}") from None
                 continue
             connection.settimeout(_ANSWER_LIMIT_S)
-            line = self._stack.enter_context(connection.makefile("rwb"))
-            self._stack.callback(connection.close)
+            line = connection.makefile("rwb")
+            self._stack.callback(_hang_up, connection, line)
             by_rank[int(line.readline())] = line
         return [by_rank[rank] for rank in sorted(by_rank)]
 
@@ -139,6 +140,13 @@ class ExternalPeer:
             if said:
                 return f": {said[-1][:200]}"
         return ""
+
+
+def _hang_up(connection: socket.socket, line: _Line) -> None:
+    """Close both ends of a line, also where the program has ended before it read all."""
+    with contextlib.suppress(OSError):
+        line.close()
+    connection.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
