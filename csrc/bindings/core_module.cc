@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "bindings/no_gil.h"
+#include "bindings/shortcut.h"
 #include "core/config.h"
 #include "engine/engine.h"
 #include "engine/job.h"
@@ -134,6 +135,7 @@ PYBIND11_MODULE(_core, module) {
   using namespace rueda;
   module.attr("version") = RUEDA_VERSION;
   BindConfig(module);
+  BindShortcut(module);
 
   py::class_<PeerName>(module, "PeerName").def(py::init<std::string, int64_t>());
   py::class_<Topology>(module, "Topology")

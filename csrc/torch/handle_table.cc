@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace rueda::pytorch {
+namespace {
+
+constexpr size_t kMostSpareNodes = 1024;
+
+}  // namespace
 
 HandleTable::~HandleTable() {
   DropFinished();
@@ -12,9 +17,17 @@ HandleTable::~HandleTable() {
   static_cast<void>(std::make_unique<decltype(works_)>(std::move(works_)).release());
 }
 
-int64_t HandleTable::Insert(StartedWork work) {
+int64_t HandleTable::Insert(StartedWork&& work) {
   const int64_t handle = next_handle_++;
-  works_.emplace(handle, std::move(work));
+  if (spare_.empty()) {
+    works_.emplace(handle, std::move(work));
+    return handle;
+  }
+  Works::node_type node = std::move(spare_.back());
+  spare_.pop_back();
+  node.key() = handle;
+  node.mapped() = std::move(work);
+  works_.insert(std::move(node));
   return handle;
 }
 
@@ -32,10 +45,10 @@ const StartedWork* HandleTable::FindByName(uint32_t process_set, std::string_vie
 }
 
 std::optional<StartedWork> HandleTable::Take(int64_t handle) {
-  const auto found = works_.find(handle);
-  if (found == works_.end()) return std::nullopt;
-  StartedWork work = std::move(found->second);
-  works_.erase(found);
+  Works::node_type node = works_.extract(handle);
+  if (node.empty()) return std::nullopt;
+  std::optional<StartedWork> work(std::move(node.mapped()));
+  if (spare_.size() < kMostSpareNodes) spare_.push_back(std::move(node));
   return work;
 }
 

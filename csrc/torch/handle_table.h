@@ -54,7 +54,7 @@ class HandleTable {
   HandleTable(const HandleTable&) = delete;
   HandleTable& operator=(const HandleTable&) = delete;
 
-  int64_t Insert(StartedWork work);
+  int64_t Insert(StartedWork&& work);
   // Null when there is no such handle (any more).
   const StartedWork* Find(int64_t handle) const;
   // The work that is in flight under a name, or null.
@@ -68,7 +68,11 @@ class HandleTable {
   size_t size() const { return works_.size(); }
 
  private:
-  std::unordered_map<int64_t, StartedWork> works_;
+  using Works = std::unordered_map<int64_t, StartedWork>;
+
+  Works works_;
+  // Of handles that were taken, with nothing in them: a steady state allocates none.
+  std::vector<Works::node_type> spare_;
   int64_t next_handle_;
 };
 

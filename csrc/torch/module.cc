@@ -91,5 +91,6 @@ PYBIND11_MODULE(_torch, module) {
   module.doc() = "Tensors and gradients between PyTorch and rueda's engine.";
   module.attr("torch_version") = TORCH_VERSION;
   rueda::pytorch::BindOperations(module);
+  rueda::pytorch::BindDirectCalls(module);
   rueda::pytorch::BindReducer(module);
 }

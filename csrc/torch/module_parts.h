@@ -37,6 +37,7 @@ void Release(SharedEngine engine);
 ReduceOp ReduceOpFrom(int number);
 
 void BindOperations(py::module_& module);
+void BindDirectCalls(py::module_& module);
 void BindReducer(py::module_& module);
 
 }  // namespace rueda::pytorch

@@ -73,8 +73,15 @@ Status TellFirst(const Status& duplicate, const StartedWork* first) {
   return {duplicate.code(), duplicate.message() + ". The first one is " + who + "."};
 }
 
+// Results are data; the caller's autograd function gives them a history.
 at::Tensor RowMajorCopy(const at::Tensor& tensor) {
+  const at::NoGradGuard no_grad;
   return tensor.resolve_neg().resolve_conj().contiguous();
+}
+
+at::Tensor EmptyLike(const at::Tensor& tensor) {
+  const at::NoGradGuard no_grad;
+  return tensor.new_empty(tensor.sizes());
 }
 
 // What has to live for `call`, and what the engine reads and writes for it.
@@ -117,12 +124,12 @@ Prepared PrepareApart(OperationCall* call, bool has_outputs) {
     buffers.inputs.push_back(InputViewOf(input));
     if (!has_outputs) continue;
     at::Tensor& output = work.outputs.emplace_back(
-        call->outputs.empty() ? input.new_empty(input.sizes()) : std::move(call->outputs[i]));
+        call->outputs.empty() ? EmptyLike(input) : std::move(call->outputs[i]));
     if (IsRowMajor(output)) {
       buffers.outputs.push_back(OutputViewOf(output));
     } else {
       // The row-major copy of an input is free to be written.
-      work.staged.push_back({i, copied ? input : input.new_empty(input.sizes())});
+      work.staged.push_back({i, copied ? input : EmptyLike(input)});
       buffers.outputs.push_back(OutputViewOf(work.staged.back().tensor));
     }
   }
@@ -130,8 +137,6 @@ Prepared PrepareApart(OperationCall* call, bool has_outputs) {
 }
 
 Prepared Prepare(OperationCall* call, int own_rank) {
-  // Results are data; the caller's autograd function gives them a history.
-  const at::NoGradGuard no_grad;
   const bool receives = call->kind != OpKind::kReduce || call->root == own_rank;
   const bool has_outputs = receives && !PartsDiffer(call->kind);
   Prepared prepared =
@@ -207,7 +212,7 @@ Result<int64_t> Operations::Start(OperationCall&& call) {
   return handles_.Insert(std::move(work));
 }
 
-Result<Tensors> Operations::Finish(StartedWork work) {
+Result<Tensors> Operations::Finish(StartedWork&& work) {
   const OpKind kind = work.request->kind;
   if (!work.ticket->status().ok()) return work.ticket->status();
   if (kind == OpKind::kJoin) call_counts_.EndJoin(work.request->process_set);
@@ -222,12 +227,13 @@ Result<Tensors> Operations::Finish(StartedWork work) {
     if (work.with_splits) work.outputs.push_back(ReceivedSplits(results.front()));
     return std::move(work.outputs);
   }
-  const at::NoGradGuard no_grad;
   if (kind == OpKind::kReduce && work.outputs.empty()) {
     // Off the root, as after a gather, there is a tensor without elements.
     for (const at::Tensor& input : work.inputs) work.outputs.push_back(input.new_empty({0}));
     return std::move(work.outputs);
   }
+  if (work.staged.empty()) return std::move(work.outputs);
+  const at::NoGradGuard no_grad;
   for (const auto& [index, tensor] : work.staged) work.outputs[index].copy_(tensor);
   return std::move(work.outputs);
 }

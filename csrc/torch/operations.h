@@ -54,7 +54,7 @@ class Operations {
   // the engine's error; nothing was started then.
   Result<int64_t> Start(OperationCall&& call);
   // Takes work whose ticket is done: its results, or how it failed. Copies staged results back.
-  Result<Tensors> Finish(StartedWork work);
+  Result<Tensors> Finish(StartedWork&& work);
 
   HandleTable& handles() { return handles_; }
   CallCounts& call_counts() { return call_counts_; }

@@ -24,6 +24,7 @@ from rueda._reduce_op import (
     is_linear,
     resolve_op,
 )
+from rueda._shortcuts import shortcuts
 from rueda.compression import Compression, Compressor
 from rueda.process_sets import ProcessSet, check_process_set, global_process_set
 
@@ -95,6 +96,7 @@ def check_priority(priority: int, op: ReduceOp) -> None:
         raise ValueError("op=rueda.Adasum is made of several steps, which have no priority")
 
 
+@shortcuts.add
 def allreduce_async(
     tensor: torch.Tensor,
     average: bool | None = None,
@@ -131,6 +133,7 @@ def allreduce_async(
     return start_allreduce(tensor, None, name, op, average, pre, post, process_set, priority)
 
 
+@shortcuts.add
 def allreduce_async_(
     tensor: torch.Tensor,
     average: bool | None = None,
@@ -147,6 +150,7 @@ def allreduce_async_(
     return start_allreduce(tensor, tensor, name, op, average, pre, post, process_set, priority)
 
 
+@shortcuts.add
 def allreduce(
     tensor: torch.Tensor,
     average: bool | None = None,
@@ -247,6 +251,7 @@ class _Chosen(torch.autograd.Function):
         )
 
 
+@shortcuts.add
 def allreduce_(
     tensor: torch.Tensor,
     average: bool | None = None,

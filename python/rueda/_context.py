@@ -10,7 +10,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from rueda import _core, _failure_report
 from rueda import _stall as _stall  # noqa: PLC0414 - the engine asks it, and nobody else
 from rueda._autotune_result import with_result
 from rueda._environment import environment
+from rueda._reduce_op import ReduceOp
 from rueda._rendezvous import Meeting, Peer, meet
 from rueda._secret import SecretKeeper
+from rueda._shortcuts import shortcuts
 from rueda._updates import Updates
 from rueda._version import __version__
-from rueda._world import World, detect_world
+from rueda._world import World, check_communicator, detect_world
 from rueda.exceptions import HorovodInternalError, NotInitializedError
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Job:
     config: _core.Config
     engine: _core.Engine
     operations: _torch.Operations
+    direct_calls: Mapping[str, Callable[..., Any]]  # see _shortcuts.py
     # By number, with all objects that stand for the same set.
     process_sets: dict[int, list[ProcessSet]]
     dynamic_process_sets: bool  # whether they may come and go after init
@@ -71,6 +74,11 @@ class _Process:
         self.next_handle = 0
         self.names: Counter[str] = Counter()
         self.hooked = False
+
+    def enter(self, job: Job | None) -> None:
+        """Be in this job from here on, or in none."""
+        self.job = job
+        shortcuts.lead_to({} if job is None else job.direct_calls)
 
 
 _process = _Process()
@@ -106,30 +114,12 @@ def init(
         # Only rank 0's limits count, so only rank 0 needs the file.
         tuned = with_result(env) if world.rank == 0 else env
         config, warnings = _core.parse_config(tuned)
-        _check_communicator(world, comm)
+        check_communicator(world, comm)
         if world.rank == 0:
             for warning in warnings:
                 print(f"[rueda, rank 0] warning: {warning}", file=sys.stderr)
-        _process.job = _start(world, config, env, process_sets)
+        _process.enter(_start(world, config, env, process_sets))
         _hook_process()
-
-
-def _check_communicator(world: World, comm: Any) -> None:
-    if comm is None:
-        return
-    if callable(getattr(comm, "Get_rank", None)) and callable(getattr(comm, "Get_size", None)):
-        found = (comm.Get_rank(), comm.Get_size())
-        if found != (world.rank, world.size):
-            raise ValueError(
-                f"init(comm=...): this process is rank {found[0]} of {found[1]} in the "
-                f"communicator, but rank {world.rank} of {world.size} in its job; pass a "
-                "communicator of all ranks in their order, and limit collectives by process sets"
-            )
-    elif list(comm) != list(range(world.size)):
-        raise ValueError(
-            f"init(comm={comm!r}): only None, the list of all {world.size} ranks or a "
-            "communicator of them is supported; limit collectives by process sets"
-        )
 
 
 def _start(
@@ -140,6 +130,7 @@ def _start(
     watched: Mapping[Peer, int] | None = None,
 ) -> Job:
     # Here, so that a missing or foreign PyTorch is said before anybody waits for this rank.
+    from rueda._finishing import unfinished  # noqa: PLC0415
     from rueda._process_set_setup import checked_sets, register_all  # noqa: PLC0415
     from rueda._timeline import start_configured  # noqa: PLC0415
     from rueda._torch_module import native  # noqa: PLC0415
@@ -149,11 +140,18 @@ def _start(
     is_dynamic = process_sets == "dynamic" or bool(config.dynamic_process_sets)
     meeting = _meet(world, config, env, _facts(config, is_dynamic, len(sets)), watched)
     engine = _start_engine(world, config, meeting)
+    operations = native.Operations(engine.capsule(), _process.next_handle)
     job = Job(
         world=world,
         config=config,
         engine=engine,
-        operations=native.Operations(engine.capsule(), _process.next_handle),
+        operations=operations,
+        direct_calls=native.direct_calls(
+            operations,
+            op_type=ReduceOp,
+            global_process_set=global_process_set,
+            unfinished=unfinished,
+        ),
         process_sets={0: [global_process_set]},
         dynamic_process_sets=is_dynamic,
         is_homogeneous=len(set(Counter(peer.host for peer in meeting.roster).values())) == 1,
@@ -255,9 +253,10 @@ def leave(reason: str) -> None:
 
 def _stop(reason: str) -> None:
     with _process.lock:
-        job, _process.job = _process.job, None
+        job = _process.job
         if job is None:
             return
+        _process.enter(None)
         _end(job, reason)
 
 
@@ -295,7 +294,7 @@ def _in_forked_child() -> None:
     if job is not None:
         job.engine.abandon_in_forked_child()
         _abandoned.append(job)
-        _process.job = None
+        _process.enter(None)
 
 
 # Jobs of the parent: kept, because their threads do not exist here and nothing may be taken down.

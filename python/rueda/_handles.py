@@ -8,6 +8,7 @@ import torch
 
 from rueda._context import job
 from rueda._finishing import take, unfinished
+from rueda._shortcuts import shortcuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ def poll(handle: int) -> bool:
     return job().operations.poll(handle)
 
 
+@shortcuts.add
 def synchronize(
     handle: int,
 ) -> torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, torch.Tensor] | None:

@@ -51,11 +51,11 @@ class Restart:
                     "dynamic" if before.dynamic_process_sets else None,
                     self._peers,
                 )
-                _context._process.job = job
+                _context._process.enter(job)
                 self._register(job)
             except BaseException:
                 _context.leave("it could not begin anew")
-                _context._process.job = before
+                _context._process.enter(before)
                 raise
 
     def leave(self, reason: str) -> None:
@@ -67,7 +67,7 @@ class Restart:
         with _context._process.lock:
             before = _context.job()
             _context.leave(reason)
-            _context._process.job = before
+            _context._process.enter(before)
 
     def _register(self, job: _context.Job) -> None:
         everyone, *others = self._sets

@@ -6,7 +6,7 @@ started; everything else that goes wrong raises ``rueda.exceptions.HorovodIntern
 begin with the code of docs/errors.md in brackets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -147,6 +147,25 @@ class Operations:
     def next_handle(self) -> int: ...
     def __len__(self) -> int:
         """Return the number of handles."""
+
+def direct_calls(
+    operations: Operations,
+    *,
+    op_type: type[int],
+    global_process_set: object,
+    unfinished: dict[int, Any],
+) -> dict[str, Callable[..., Any]]:
+    """Return what answers the usual calls of rueda's functions, by their names.
+
+    Each takes what its function takes, and returns NotImplemented, having done nothing, where it
+    is given anything but what small calls are made with.
+
+    Args:
+        operations: What they are carried out with.
+        op_type: The type of reduce ops.
+        global_process_set: The only process set that is usual.
+        unfinished: The handles that ``synchronize`` has to do more for.
+    """
 
 class GradientReducer:
     """Reduces gradients while backward runs; see csrc/torch/gradient_reducer.h.

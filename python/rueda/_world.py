@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rueda._bootstrap.launchers import Claim, claims, on_loopback
 
@@ -180,3 +181,30 @@ def _cross(agreeing: list[Claim], local_size: int) -> tuple[int, int]:
             return claim.cross_rank, claim.cross_size
     hosts = -(-speaker.size // local_size)
     return min(speaker.rank // local_size, hosts - 1), hosts
+
+
+def check_communicator(world: World, comm: Any) -> None:
+    """Refuse a communicator of other ranks than the job's.
+
+    Args:
+        world: The job.
+        comm: None, the list of all ranks, or an mpi4py communicator of them in order.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    if comm is None:
+        return
+    if callable(getattr(comm, "Get_rank", None)) and callable(getattr(comm, "Get_size", None)):
+        found = (comm.Get_rank(), comm.Get_size())
+        if found != (world.rank, world.size):
+            raise ValueError(
+                f"init(comm=...): this process is rank {found[0]} of {found[1]} in the "
+                f"communicator, but rank {world.rank} of {world.size} in its job; pass a "
+                "communicator of all ranks in their order, and limit collectives by process sets"
+            )
+    elif list(comm) != list(range(world.size)):
+        raise ValueError(
+            f"init(comm={comm!r}): only None, the list of all {world.size} ranks or a "
+            "communicator of them is supported; limit collectives by process sets"
+        )

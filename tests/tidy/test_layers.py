@@ -52,6 +52,7 @@ LIBRARIES = {
     "torch/": ("torch/",),
     "pybind11/": ("bindings/", *PYBIND11_IN_TORCH),
     "Python.h": ("bindings/no_gil.h",),
+    "structmember.h": ("bindings/shortcut.cc",),
     "gloo/": ("backends/gloo/plugin/",),
     "mpi.h": ("backends/mpi/",),
     "nccl.h": ("backends/nccl/",),
