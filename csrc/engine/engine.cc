@@ -22,7 +22,7 @@ class Engine::Impl {
         recorder_(std::make_shared<timeline::Recorder>(parts_.clock)),
         timeline_(AddTimeline(&parts_, recorder_)),
         copies_(recorder_),
-        table_(Tracer(recorder_), parts_.parker.get()),
+        table_(Tracer(recorder_), parts_.parker.get(), parts_.clock.get()),
         loop_(MakeLoop()) {}
 
   void StartThread() {
@@ -131,6 +131,7 @@ void Engine::Impl::Drive(const TicketPtr& ticket, Duration slice) {
 }
 
 EpochLoop::Driven Engine::Impl::DriveOrHurry(const Ticket& ticket, Duration slice) {
+  table_.Waits();
   if (!ticket.offered()) table_.Hurry();
   const EpochLoop::Driven driven = loop_->DriveFor(ticket, slice);
   // Who drives may be about to sleep.

@@ -76,20 +76,42 @@ Result<TicketPtr> SubmissionTable::Add(Submission submission) {
   work->submission = std::move(submission);
   if (work->submission.request->kind == OpKind::kJoin) work->ticket.TakesLong();
   if (tracer_.on()) tracer_.Submitted(work.get(), tracer_.Now());
-  bool wakes = false;
+  Wakes wakes = Wakes::kNobody;
   {
     std::lock_guard lock(mutex_);
     RUEDA_RETURN_IF_ERROR(Insert(work));
     added_.push_back(work.get());
-    wakes = std::exchange(engine_sleeps_, false);
+    wakes = WakesFor(work->submission);
     has_new_.store(true, std::memory_order_release);
   }
   if (work->submission.urgent && !wants_haste_.exchange(true, std::memory_order_acq_rel)) {
-    wakes = true;
+    wakes = Wakes::kEngine;
   }
-  if (wakes && !work->submission.driven && engine_ != nullptr) engine_->Unpark();
+  if (!work->submission.driven && engine_ != nullptr) {
+    if (wakes == Wakes::kEngine) engine_->Unpark();
+    if (wakes == Wakes::kEngineUnlessItLooks) engine_->UnparkUnlessItLooks();
+  }
   Ticket* const ticket = &work->ticket;
   return TicketPtr(std::move(work), ticket);
+}
+
+SubmissionTable::Wakes SubmissionTable::WakesFor(const Submission& submission) {
+  const bool sleeps = std::exchange(engine_sleeps_, false);
+  if (clock_ == nullptr || submission.urgent) return sleeps ? Wakes::kEngine : Wakes::kNobody;
+  if (sleeps) {
+    foresight_.Begins(clock_->Now());
+    has_burst_.store(true, std::memory_order_relaxed);
+  }
+  foresight_.Submitted();
+  if (!sleeps) return Wakes::kNobody;
+  return foresight_.expects_a_wait() ? Wakes::kEngineUnlessItLooks : Wakes::kEngine;
+}
+
+// Relaxed: who submitted knows, and who waits for what another thread submitted may be late.
+void SubmissionTable::Waits() {
+  if (!has_burst_.exchange(false, std::memory_order_relaxed)) return;
+  std::lock_guard lock(mutex_);
+  foresight_.Waits(clock_->Now());
 }
 
 Status SubmissionTable::Insert(const std::shared_ptr<Work>& work) {

@@ -13,6 +13,7 @@
 #include "control/messages.h"
 #include "control/offer_key.h"
 #include "engine/engine.h"
+#include "engine/foresight.h"
 #include "engine/ticket.h"
 #include "engine/tracer.h"
 #include "transport/parker.h"
@@ -44,17 +45,21 @@ struct Work {
 
 class SubmissionTable {
  public:
-  // `engine` is where the engine thread sleeps, null where nobody does.
-  explicit SubmissionTable(Tracer tracer = {}, transport::Parker* engine = nullptr)
-      : tracer_(std::move(tracer)), engine_(engine) {}
+  // `engine` is where the engine thread sleeps, null where nobody does. Without a clock it is woken
+  // by whatever is submitted while it sleeps.
+  explicit SubmissionTable(Tracer tracer = {}, transport::Parker* engine = nullptr,
+                           const Clock* clock = nullptr)
+      : tracer_(std::move(tracer)), engine_(engine), clock_(clock) {}
 
   // Any thread. kDuplicateName, or the reason given to Close. Wakes the engine, unless it comes
-  // back by itself in time.
+  // back by itself in time, or before long while somebody is expected to wait and to drive.
   Result<TicketPtr> Add(Submission submission);
 
   // Set by submitters: cheap to look at on every round of the engine's loop.
   bool has_new() const { return has_new_.load(std::memory_order_acquire); }
   bool wants_haste() const { return wants_haste_.load(std::memory_order_acquire); }
+  // Somebody is about to wait, perhaps for what is offered already. Any thread.
+  void Waits();
   // Somebody waits: offer what there is at once. Any thread; it sees to it that somebody drives.
   void Hurry() { wants_haste_.store(true, std::memory_order_release); }
 
@@ -109,7 +114,9 @@ class SubmissionTable {
   }
   Status CheckNotRemoving(uint32_t process_set) const;
   void CompleteEach(InFlight* works, const Status& why);
+  enum class Wakes { kNobody, kEngine, kEngineUnlessItLooks };
   // With the lock held.
+  Wakes WakesFor(const Submission& submission);
   Status Insert(const std::shared_ptr<Work>& work);
   std::shared_ptr<Work> Remove(const Work& work);
   // True if somebody sleeps until it is done.
@@ -117,6 +124,7 @@ class SubmissionTable {
 
   Tracer tracer_;
   transport::Parker* const engine_;
+  const Clock* const clock_;
   std::mutex mutex_;
   InFlight in_flight_;  // guarded by mutex_
   // Of names that are free again: a steady state allocates none. Guarded by mutex_.
@@ -127,10 +135,12 @@ class SubmissionTable {
   // mutex_.
   std::vector<uint32_t> removing_;
   bool engine_sleeps_ = true;                    // see TakeNew; guarded by mutex_
+  Foresight foresight_;                          // guarded by mutex_
   std::vector<std::shared_ptr<Work>> finished_;  // the engine thread's; empty between calls
   // Release by submitters after the table changed, acquire by the engine before it looks.
   std::atomic<bool> has_new_{false};
   std::atomic<bool> wants_haste_{false};
+  std::atomic<bool> has_burst_{false};  // that foresight_ wants to hear of a wait for
 };
 
 }  // namespace rueda::engine

@@ -27,7 +27,7 @@ class alignas(128) Doorbell {
   enum class Heed : uint32_t {
     kNobody = 0,
     kEverybody = 1,
-    kOwner = 2,
+    kOwner = 2,  // and looks around by itself before long
     kCaller = 3,
     kCallerAlone = 4,  // and the engine thread counts on that caller: it sleeps without a deadline
   };

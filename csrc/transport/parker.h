@@ -21,6 +21,8 @@ class Parker {
   virtual void Park(uint32_t seen, TimePoint deadline) = 0;
   // Any thread.
   virtual void Unpark() = 0;
+  // The same, where it would not look around by itself before long.
+  virtual void UnparkUnlessItLooks() { Unpark(); }
 
   // Park in its parts, for a driver beside whom others may drive: who heeds nobody need not be told
   // of what they see themselves. Null where this parker has no such parts.
@@ -39,6 +41,7 @@ class DoorbellParker final : public Parker {
     doorbell_->Cancel();
   }
   void Unpark() override { doorbell_->RingAsOwner(); }
+  void UnparkUnlessItLooks() override { doorbell_->Ring(); }
   Doorbell* doorbell() override { return doorbell_; }
 
  private:

@@ -244,6 +244,32 @@ TEST_CASE("a caller that sleeps meets the engine's deadlines", "[engine][caller]
   CHECK(other.Join().code() == StatusCode::kTimedOut);
 }
 
+TEST_CASE("what nobody waits for is done although a wait was expected", "[engine][caller]") {
+  constexpr int kRounds = 5, kBursts = 12;
+  const int size = GENERATE(1, 2, 3);
+  ThreadJob job(size);
+  const auto wrong = job.ForEachRank([&](int rank) {
+    engine::Engine& engine = job.engine(rank);
+    int sum = 0;
+    for (int round = 0; round < kRounds; ++round) {
+      std::vector<float> values(5, 1.0f);
+      for (int i = 0; i < kBursts; ++i) {
+        sum += !Finish(engine, SubmitInPlace(engine, RequestFor("waited", 5), &values, false)).ok();
+      }
+      values.assign(5, 1.0f);
+      // The engine thread dozes after the calls; later it sleeps without a deadline.
+      if (round % 2 == 1) Bell().WaitPast(0, SteadyClock().Now() + 4 * engine::Doze::kLongest);
+      const auto ticket = SubmitInPlace(engine, RequestFor("left", 5), &values, false);
+      if (!ticket.ok()) return sum + 1;
+      const TimePoint patience = Patience();
+      while (!(*ticket)->done() && SteadyClock().Now() < patience) std::this_thread::yield();
+      sum += !(*ticket)->done() || values != std::vector<float>(5, static_cast<float>(size));
+    }
+    return sum;
+  });
+  for (const int one : wrong) CHECK(one == 0);
+}
+
 // I7.
 TEST_CASE("a rank whose caller sleeps for long does nothing", "[engine][caller]") {
   const int sleeping = GENERATE(0, 1);

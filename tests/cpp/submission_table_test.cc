@@ -78,8 +78,10 @@ class CountingParker final : public transport::Parker {
   uint32_t Prepare() override { return 0; }
   void Park(uint32_t /*seen*/, TimePoint /*deadline*/) override {}
   void Unpark() override { ++unparked; }
+  void UnparkUnlessItLooks() override { ++left_to_itself; }
 
   int unparked = 0;
+  int left_to_itself = 0;
 };
 
 TEST_CASE("the engine is woken once for what it has not taken, and not where it comes back",
@@ -122,6 +124,36 @@ TEST_CASE("who drives next wakes nobody", "[submission_table]") {
   CHECK(engine.unparked == 0);
   CHECK(table.wants_haste());
   CHECK(table.has_new());
+}
+
+TEST_CASE("while somebody is expected to wait an engine that looks by itself may sleep on",
+          "[submission_table]") {
+  CountingParker engine;
+  ManualClock clock;
+  SubmissionTable table({}, &engine, &clock);
+  const auto burst = [&](Duration until_the_wait, bool urgent = false) {
+    for (const char* name : {"a", "b"}) REQUIRE(table.Add(Named(name, nullptr, urgent)).ok());
+    clock.Advance(until_the_wait);
+    table.Waits();
+    table.CalmDown();
+    CHECK(TakeNames(table).size() == 2);
+    table.CompleteAll(kWhy);
+  };
+  const Duration soon = std::chrono::microseconds(3), late = std::chrono::milliseconds(3);
+  for (uint32_t i = 0; i < Foresight::kEnough; ++i) burst(soon);
+  CHECK(engine.unparked == Foresight::kEnough);
+  for (int i = 0; i < 10; ++i) burst(soon);
+  CHECK(engine.unparked == Foresight::kEnough);
+  CHECK(engine.left_to_itself == 10);
+  // Who is in haste, as a full bucket of gradients is, wakes it all the same and counts for
+  // nothing.
+  for (int i = 0; i < 3; ++i) burst(late, /*urgent=*/true);
+  CHECK(engine.unparked == Foresight::kEnough + 3);
+  burst(late);
+  CHECK(engine.left_to_itself == 11);
+  burst(soon);
+  CHECK(engine.unparked == Foresight::kEnough + 4);
+  CHECK(engine.left_to_itself == 11);
 }
 
 TEST_CASE("works that end together are all done before a waiter wakes", "[submission_table]") {
