@@ -12,7 +12,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -214,15 +213,6 @@ def test_a_caller_that_is_killed_takes_its_ranks_along(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL  # The fixture sees to it that nothing is left.
 
 
-@pytest.fixture
-def heeds_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGINT, also where a shell began pytest in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.parametrize("delay", [0.0, 0.01, 0.03, 0.06, 0.1, 0.2])
 def test_an_interrupt_at_any_moment_leaves_nothing(delay: float) -> None:
     timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
