@@ -13,7 +13,6 @@ namespace rueda::engine {
 namespace {
 
 constexpr size_t kResultAlignment = 64;  // as PyTorch's own tensors
-constexpr size_t kMostSpareNodes = 4096;
 
 // Not zeroed: the backend writes every byte.
 std::shared_ptr<uint8_t[]> NewResult(int64_t bytes) {
@@ -125,15 +124,7 @@ Status SubmissionTable::Insert(const std::shared_ptr<Work>& work) {
                 std::string(NameOf(known->second->submission.request->kind)) +
                 ": wait for it first, or give the second one another name"};
   }
-  if (spare_.empty()) {
-    in_flight_.emplace(key, work);
-  } else {
-    InFlight::node_type node = std::move(spare_.back());
-    spare_.pop_back();
-    node.key() = key;
-    node.mapped() = work;
-    in_flight_.insert(std::move(node));
-  }
+  spare_.Insert(&in_flight_, key, work);
   if (request.kind == OpKind::kRemoveProcessSet) {
     removing_.push_back(static_cast<uint32_t>(request.parts.front()));
   }
@@ -145,10 +136,7 @@ std::shared_ptr<Work> SubmissionTable::Remove(const Work& work) {
   if (request.kind == OpKind::kRemoveProcessSet) {
     std::erase(removing_, static_cast<uint32_t>(request.parts.front()));
   }
-  InFlight::node_type node = in_flight_.extract(KeyOf(request));
-  std::shared_ptr<Work> removed = std::move(node.mapped());
-  if (spare_.size() < kMostSpareNodes) spare_.push_back(std::move(node));
-  return removed;
+  return *spare_.Take(&in_flight_, KeyOf(request));
 }
 
 void SubmissionTable::TakeNew(std::vector<Work*>* taken, AndThen and_then) {

@@ -12,6 +12,7 @@
 
 #include "control/messages.h"
 #include "control/offer_key.h"
+#include "core/spare_nodes.h"
 #include "engine/engine.h"
 #include "engine/foresight.h"
 #include "engine/ticket.h"
@@ -126,11 +127,10 @@ class SubmissionTable {
   transport::Parker* const engine_;
   const Clock* const clock_;
   std::mutex mutex_;
-  InFlight in_flight_;  // guarded by mutex_
-  // Of names that are free again: a steady state allocates none. Guarded by mutex_.
-  std::vector<InFlight::node_type> spare_;
-  std::vector<Work*> added_;  // guarded by mutex_
-  Status closed_;             // guarded by mutex_
+  InFlight in_flight_;                // guarded by mutex_
+  SpareNodes<InFlight> spare_{4096};  // guarded by mutex_
+  std::vector<Work*> added_;          // guarded by mutex_
+  Status closed_;                     // guarded by mutex_
   // Process sets whose removal is in flight: nothing more may be offered to them. Guarded by
   // mutex_.
   std::vector<uint32_t> removing_;

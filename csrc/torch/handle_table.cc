@@ -4,11 +4,6 @@
 #include <utility>
 
 namespace rueda::pytorch {
-namespace {
-
-constexpr size_t kMostSpareNodes = 1024;
-
-}  // namespace
 
 HandleTable::~HandleTable() {
   DropFinished();
@@ -19,15 +14,7 @@ HandleTable::~HandleTable() {
 
 int64_t HandleTable::Insert(StartedWork&& work) {
   const int64_t handle = next_handle_++;
-  if (spare_.empty()) {
-    works_.emplace(handle, std::move(work));
-    return handle;
-  }
-  Works::node_type node = std::move(spare_.back());
-  spare_.pop_back();
-  node.key() = handle;
-  node.mapped() = std::move(work);
-  works_.insert(std::move(node));
+  spare_.Insert(&works_, handle, std::move(work));
   return handle;
 }
 
@@ -45,11 +32,7 @@ const StartedWork* HandleTable::FindByName(uint32_t process_set, std::string_vie
 }
 
 std::optional<StartedWork> HandleTable::Take(int64_t handle) {
-  Works::node_type node = works_.extract(handle);
-  if (node.empty()) return std::nullopt;
-  std::optional<StartedWork> work(std::move(node.mapped()));
-  if (spare_.size() < kMostSpareNodes) spare_.push_back(std::move(node));
-  return work;
+  return spare_.Take(&works_, handle);
 }
 
 void HandleTable::DropFinished() {

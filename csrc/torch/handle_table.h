@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "control/request.h"
+#include "core/spare_nodes.h"
 #include "core/types.h"
 #include "engine/ticket.h"
 #include "torch/call_site.h"
@@ -71,8 +72,7 @@ class HandleTable {
   using Works = std::unordered_map<int64_t, StartedWork>;
 
   Works works_;
-  // Of handles that were taken, with nothing in them: a steady state allocates none.
-  std::vector<Works::node_type> spare_;
+  SpareNodes<Works> spare_{1024};
   int64_t next_handle_;
 };
 
