@@ -32,7 +32,6 @@ def interrupt():
 @pytest.mark.parametrize("backend", ["shm", "gloo"])
 def test_an_interrupted_wait_can_be_resumed(start_ranks, interrupt, backend):
     def main(link):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if hvd.rank() == 1:
             link.hear()
             hvd.allreduce(torch.ones(2), name="x", op=hvd.Sum)
@@ -65,7 +64,6 @@ def test_an_interrupted_wait_can_be_resumed(start_ranks, interrupt, backend):
 )
 def test_every_wait_can_be_interrupted_and_the_others_hear_why(start_ranks, interrupt, wait):
     def main(link):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         link.tell("about to wait")
         if hvd.rank() == 1:
             link.hear()
@@ -86,7 +84,6 @@ def test_every_wait_can_be_interrupted_and_the_others_hear_why(start_ranks, inte
 
 def test_an_interrupted_step_can_be_made_again(start_ranks, interrupt):
     def main(link):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         model = torch.nn.Linear(3, 2)
         with torch.no_grad():
             model.weight.fill_(1)
@@ -121,7 +118,6 @@ def test_an_interrupted_init_leaves_nothing(start_ranks, interrupt):
             hvd.barrier()
             hvd.shutdown()
             return
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         before = sorted(Path("/proc/self/fd").iterdir())
         link.tell("about to wait")
         with pytest.raises(KeyboardInterrupt):

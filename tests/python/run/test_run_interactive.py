@@ -145,7 +145,6 @@ import os, signal, sys
 import rueda
 
 def work():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("up", flush=True)
     {body}
 

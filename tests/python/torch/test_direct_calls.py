@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import inspect
 import pickle
@@ -180,22 +181,12 @@ def test_calls_outlive_who_made_them(make_world):
 # The type by itself.
 
 
-def _shortcut(function: Any) -> Any:
-    made = _core.Shortcut(function)
-    made.__wrapped__ = function
-    made.__dict__.update(vars(function))
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(made, name, getattr(function, name))
-    return made
-
-
 def _first(a: int, *rest: int, b: str = "b") -> tuple[Any, ...]:
     """Say first."""
     return ("function", a, *rest, b)
 
 
-first = _shortcut(_first)
-first.__qualname__ = "first"
+first = functools.update_wrapper(_core.Shortcut(_first), _first)
 
 
 def test_the_direct_call_is_first_and_the_function_is_for_the_rest():
