@@ -31,6 +31,8 @@ target_include_directories(rueda_flags INTERFACE ${PROJECT_SOURCE_DIR}/csrc)
 # No contraction to fused multiply-add: every rank and instruction set must round alike.
 target_compile_options(rueda_flags INTERFACE -ffp-contract=off -Wall -Wextra -Wpedantic -Wshadow
                                              -Wnon-virtual-dtor -Woverloaded-virtual)
+# Nobody puts another function in place of one of librueda's, so what shows outside may be inlined.
+target_compile_options(rueda_flags INTERFACE -fno-semantic-interposition)
 target_link_libraries(rueda_flags INTERFACE Threads::Threads)
 if(RUEDA_WERROR)
   # g++ 12 sees overlapping copies and uninitialised memory inside its own headers (bugs 105329,
