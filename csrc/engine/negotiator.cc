@@ -26,10 +26,11 @@ Result<bool> Negotiator::Offer() {
   // Cleared before looking once more, so that no wish for haste is lost.
   table_->CalmDown();
   TakeNew(SubmissionTable::AndThen::kSleeps);
-  std::vector<Work*> offered = std::exchange(collected_, {});
-  SendToMeeting(&offered);
-  if (offered.empty()) return true;
-  if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered));
+  offered_.clear();
+  offered_.swap(collected_);
+  SendToMeeting(&offered_);
+  if (offered_.empty()) return true;
+  if (!road_->closed()) RUEDA_RETURN_IF_ERROR(OfferInBatches(offered_));
   if (road_->closed()) RUEDA_RETURN_IF_ERROR(EndUnagreed());
   return true;
 }
@@ -122,11 +123,25 @@ void Negotiator::RememberOffer(uint32_t slot, Work* work) {
   offered_by_slot_[slot] = work;
 }
 
+void Negotiator::Round::Clear() {
+  cached.Clear();
+  agreed.clear();
+  works.clear();
+}
+
 Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
-  const auto round = std::find_if(rounds.begin(), rounds.end(), [&](const Round& known) {
-    return known.process_set == process_set;
+  const auto known = std::find_if(rounds.begin(), rounds.end(), [&](const Round& round) {
+    return round.process_set == process_set;
   });
-  return round != rounds.end() ? *round : rounds.emplace_back(Round{process_set, {}, {}, {}});
+  if (known != rounds.end()) return *known;
+  Round& round = rounds.Add();
+  round.process_set = process_set;
+  return round;
+}
+
+void Negotiator::Taken::Clear() {
+  rounds.Clear();
+  removals.clear();
 }
 
 Status Negotiator::Take(const control::Frame& frame) {
@@ -139,12 +154,12 @@ Status Negotiator::Take(const control::Frame& frame) {
 }
 
 Status Negotiator::Run(const control::Frame& frame) {
-  Taken taken;
-  RUEDA_RETURN_IF_ERROR(TakeCached(frame, &taken));
+  taken_.Clear();
+  RUEDA_RETURN_IF_ERROR(TakeCached(frame));
   for (const control::Response& response : frame.responses) {
-    RUEDA_RETURN_IF_ERROR(TakeResponse(response, &taken));
+    RUEDA_RETURN_IF_ERROR(TakeResponse(response));
   }
-  for (const Round& round : taken.rounds) {
+  for (const Round& round : taken_.rounds) {
     const control::SharedPlan plan =
         plans_.PlanOf({round.process_set, round.cached, frame.limits}, round.agreed,
                       *executor_->RanksOf(round.process_set));
@@ -153,7 +168,7 @@ Status Negotiator::Run(const control::Frame& frame) {
     }
   }
   // What the frame agreed for a set before its end still runs.
-  for (Work* work : taken.removals) {
+  for (Work* work : taken_.removals) {
     const auto id = static_cast<uint32_t>(work->submission.request->parts.front());
     slots_.ForgetSet(id);
     plans_.Forget();
@@ -166,7 +181,7 @@ Status Negotiator::Run(const control::Frame& frame) {
   return Status::Ok();
 }
 
-Status Negotiator::TakeCached(const control::Frame& frame, Taken* taken) {
+Status Negotiator::TakeCached(const control::Frame& frame) {
   size_t known = 0;
   for (const auto& [process_set, slots] : slots_.sets()) {
     control::BitSet cached = frame.cached;
@@ -175,7 +190,7 @@ Status Negotiator::TakeCached(const control::Frame& frame, Taken* taken) {
     if (cached.empty()) continue;
     const Result<bool> takes_part = TakesPart(process_set);
     if (!takes_part.ok()) return takes_part.status();
-    if (*takes_part) RUEDA_RETURN_IF_ERROR(TakeCachedOf(frame, cached, &taken->Of(process_set)));
+    if (*takes_part) RUEDA_RETURN_IF_ERROR(TakeCachedOf(frame, cached, &taken_.Of(process_set)));
   }
   return known == frame.cached.count() ? Status::Ok() : NotOffered("slots it was never given");
 }
@@ -215,7 +230,7 @@ Status Negotiator::NotOffered(const std::string& what) const {
                                     ", which this rank did not offer"};
 }
 
-Status Negotiator::TakeResponse(const control::Response& response, Taken* taken) {
+Status Negotiator::TakeResponse(const control::Response& response) {
   const int own = parts_->topology.rank;
   if (!response.AddressedTo(own)) return Status::Ok();
   if (response.error.code() == StatusCode::kShutDown && response.only_rank >= 0) {
@@ -235,7 +250,7 @@ Status Negotiator::TakeResponse(const control::Response& response, Taken* taken)
   }
   Work* const work = table_->Find({response.process_set, response.name});
   if (work == nullptr && response.IsAbsent(own)) {
-    Round& round = taken->Of(response.process_set);
+    Round& round = taken_.Of(response.process_set);
     round.agreed.push_back({response.request.get(), &response});
     round.works.push_back(nullptr);
     return Status::Ok();
@@ -249,7 +264,7 @@ Status Negotiator::TakeResponse(const control::Response& response, Taken* taken)
     Refuse(work, response.error);
     return Status::Ok();
   }
-  return TakeAgreed(response, response.arrival, work, taken);
+  return TakeAgreed(response, response.arrival, work);
 }
 
 void Negotiator::Learn(const std::shared_ptr<const control::Request>& request,
@@ -259,7 +274,7 @@ void Negotiator::Learn(const std::shared_ptr<const control::Request>& request,
 }
 
 Status Negotiator::TakeAgreed(const control::Response& response, const control::Arrival& arrival,
-                              Work* work, Taken* taken) {
+                              Work* work) {
   const control::Request& request = *work->submission.request;
   if (table_->tracer().on()) table_->tracer().Agreed(work, arrival);
   work->agreed = true;
@@ -267,10 +282,10 @@ Status Negotiator::TakeAgreed(const control::Response& response, const control::
   work->number = response.number;
   if (request.kind == OpKind::kAddProcessSet) return AddSet(response, work);
   if (request.kind == OpKind::kRemoveProcessSet) {
-    taken->removals.push_back(work);
+    taken_.removals.push_back(work);
     return Status::Ok();
   }
-  Round& round = taken->Of(request.process_set);
+  Round& round = taken_.Of(request.process_set);
   round.agreed.push_back({&request, &response});
   round.works.push_back(work);
   return Status::Ok();

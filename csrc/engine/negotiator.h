@@ -10,6 +10,7 @@
 #include "control/plan_cache.h"
 #include "control/slot_table.h"
 #include "core/clock.h"
+#include "core/recycled.h"
 #include "core/status.h"
 #include "engine/control_road.h"
 #include "engine/engine_parts.h"
@@ -60,12 +61,15 @@ class Negotiator {
     control::BitSet cached;  // the slots of its first requests
     std::vector<control::AgreedRequest> agreed;
     std::vector<Work*> works;  // null where this rank has joined and takes no part
+
+    void Clear();
   };
   struct Taken {
-    std::vector<Round> rounds;  // cached ones by set, then as the frame names them
+    Recycled<Round> rounds;  // cached ones by set, then as the frame names them
     std::vector<Work*> removals;
 
     Round& Of(uint32_t process_set);
+    void Clear();
   };
 
   void Collect();
@@ -84,12 +88,11 @@ class Negotiator {
 
   Status Take(const control::Frame& frame);
   Status Run(const control::Frame& frame);
-  Status TakeCached(const control::Frame& frame, Taken* taken);
+  Status TakeCached(const control::Frame& frame);
   Status TakeCachedOf(const control::Frame& frame, const control::BitSet& cached, Round* round);
   void TraceCached(const control::Frame& frame, const control::BitSet& cached) const;
-  Status TakeResponse(const control::Response& response, Taken* taken);
-  Status TakeAgreed(const control::Response& response, const control::Arrival& arrival, Work* work,
-                    Taken* taken);
+  Status TakeResponse(const control::Response& response);
+  Status TakeAgreed(const control::Response& response, const control::Arrival& arrival, Work* work);
   // kCorrupt.
   Status NotOffered(const std::string& what) const;
   Result<bool> TakesPart(uint32_t process_set);
@@ -112,6 +115,9 @@ class Negotiator {
   control::Batch batch_;  // kept for its memory
   std::vector<Work*> offered_by_slot_;
   std::vector<Work*> collected_;  // taken from the table, not offered yet
+  // What is offered, and what a frame agrees, while that lasts: kept for their memory.
+  std::vector<Work*> offered_;
+  Taken taken_;
   uint64_t frame_ = 0;            // the number of the one that is taken in, or was last
   control::Frame met_;            // what a meeting agrees on, with that number and its limits
   Linger linger_;                 // as the last frame says

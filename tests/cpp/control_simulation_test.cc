@@ -265,12 +265,11 @@ TEST_CASE("Different plans of one frame have different digests") {
 TEST_CASE("A rank refuses answers to what it has not offered") {
   const std::map<uint32_t, std::vector<int>> sets = {{0, {0, 1}}};
   SimulatedRank rank(1, &sets);
-  std::vector<PlannedSet> planned;
   control::Frame frame;
   frame.number = 1;
   control::Response& response = frame.responses.emplace_back();
   response.name = "w";
-  const Status status = rank.Take(frame, &planned);
+  const Status status = rank.Take(frame);
   CHECK(status.code() == StatusCode::kCorrupt);
   CHECK(status.message().find("'w', which it did not offer") != std::string::npos);
 }

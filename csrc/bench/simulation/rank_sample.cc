@@ -86,13 +86,12 @@ Status RankSample::CheckFrame(int rank, size_t index, const Bytes& bytes) const 
 Status RankSample::Take(const Bytes& bytes, const control::Frame& frame) {
   for (SimulatedRank& rank : ranks_) {
     if (rank.rank() == 0) continue;
-    std::vector<PlannedSet> planned;
     Status status;
     recalled_ += rank.Recall();
-    const Duration cost = meter_->Measure([&] { status = rank.Receive(*bytes, &planned); });
+    const Duration cost = meter_->Measure([&] { status = rank.Receive(*bytes); });
     RUEDA_RETURN_IF_ERROR(status);
     book_->Note(TakeKeyOf(workload_->GroupOf(rank.rank()), frames_.size()), cost);
-    RUEDA_RETURN_IF_ERROR(Finish(rank, rank.frame().number, planned));
+    RUEDA_RETURN_IF_ERROR(Finish(rank, rank.frame().number));
   }
   frames_.push_back(bytes);
   frame_values_.push_back(frame);
@@ -100,20 +99,18 @@ Status RankSample::Take(const Bytes& bytes, const control::Frame& frame) {
 }
 
 Status RankSample::TakeAtRoot(const control::Frame& frame, Duration* cost) {
-  std::vector<PlannedSet> planned;
   Status status;
   recalled_ += ranks_.front().Recall();
-  *cost = meter_->Measure([&] { status = ranks_.front().Take(frame, &planned); });
+  *cost = meter_->Measure([&] { status = ranks_.front().Take(frame); });
   RUEDA_RETURN_IF_ERROR(status);
-  return Finish(ranks_.front(), frame.number, planned);
+  return Finish(ranks_.front(), frame.number);
 }
 
-Status RankSample::Finish(SimulatedRank& rank, uint64_t frame,
-                          const std::vector<PlannedSet>& planned) {
-  for (const PlannedSet& set : planned) {
+Status RankSample::Finish(SimulatedRank& rank, uint64_t frame) {
+  for (const PlannedSet& set : rank.planned()) {
     RUEDA_RETURN_IF_ERROR(ledger_.Note(frame, rank.rank(), set));
   }
-  rank.Complete(planned);
+  rank.Complete();
   return Status::Ok();
 }
 

@@ -56,7 +56,7 @@ class RankSample {
 
  private:
   Status Offer(SimulatedRank& rank);
-  Status Finish(SimulatedRank& rank, uint64_t frame, const std::vector<PlannedSet>& planned);
+  Status Finish(SimulatedRank& rank, uint64_t frame);
 
   const ControlWorkload* workload_;
   const CostMeter* meter_;

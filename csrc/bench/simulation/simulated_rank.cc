@@ -5,17 +5,11 @@
 #include <string>
 
 namespace rueda::bench {
-namespace {
-
-PlannedSet& SetOf(std::vector<PlannedSet>* planned, uint32_t process_set) {
-  const auto found = std::find_if(planned->begin(), planned->end(), [&](const PlannedSet& known) {
-    return known.process_set == process_set;
-  });
-  return found != planned->end() ? *found
-                                 : planned->emplace_back(PlannedSet{process_set, {}, {}, nullptr});
+void PlannedSet::Clear() {
+  cached.Clear();
+  agreed.clear();
+  buckets = nullptr;
 }
-
-}  // namespace
 
 SimulatedRank::SimulatedRank(int rank, const std::map<uint32_t, std::vector<int>>* sets)
     : rank_(rank) {
@@ -63,33 +57,44 @@ const std::vector<uint8_t>& SimulatedRank::EncodeBatch() {
   return encoded_;
 }
 
-Status SimulatedRank::Receive(std::span<const uint8_t> bytes, std::vector<PlannedSet>* planned) {
+Status SimulatedRank::Receive(std::span<const uint8_t> bytes) {
   RUEDA_RETURN_IF_ERROR(control::DecodeFrame(bytes, &frame_));
-  return Take(frame_, planned);
+  return Take(frame_);
 }
 
-Status SimulatedRank::Take(const control::Frame& frame, std::vector<PlannedSet>* planned) {
-  RUEDA_RETURN_IF_ERROR(TakeCached(frame, planned));
+Status SimulatedRank::Take(const control::Frame& frame) {
+  planned_.Clear();
+  RUEDA_RETURN_IF_ERROR(TakeCached(frame));
   for (const control::Response& response : frame.responses) {
-    RUEDA_RETURN_IF_ERROR(TakeResponse(response, planned));
+    RUEDA_RETURN_IF_ERROR(TakeResponse(response));
   }
   control::Limits limits = frame.limits;
   if (misplans_) limits.bucket_bytes = 1;
-  for (PlannedSet& set : *planned) {
+  for (PlannedSet& set : planned_) {
     set.buckets = plans_.PlanOf({set.process_set, set.cached, limits}, set.agreed,
                                 *own_sets_.at(set.process_set));
   }
   return Status::Ok();
 }
 
-Status SimulatedRank::TakeCached(const control::Frame& frame, std::vector<PlannedSet>* planned) {
+PlannedSet& SimulatedRank::PlannedOf(uint32_t process_set) {
+  const auto known = std::find_if(planned_.begin(), planned_.end(), [&](const PlannedSet& set) {
+    return set.process_set == process_set;
+  });
+  if (known != planned_.end()) return *known;
+  PlannedSet& set = planned_.Add();
+  set.process_set = process_set;
+  return set;
+}
+
+Status SimulatedRank::TakeCached(const control::Frame& frame) {
   size_t known = 0;
   for (const auto& [process_set, slots] : slots_.sets()) {
     control::BitSet cached = frame.cached;
     cached.Intersect(slots);
     known += cached.count();
     if (cached.empty() || !own_sets_.contains(process_set)) continue;
-    PlannedSet& set = SetOf(planned, process_set);
+    PlannedSet& set = PlannedOf(process_set);
     set.cached = cached;
     set.agreed.reserve(cached.count());
     cached.ForEach([&](size_t slot) {
@@ -108,8 +113,7 @@ void SimulatedRank::Learn(const control::SharedRequest& request,
   plans_.Forget();
 }
 
-Status SimulatedRank::TakeResponse(const control::Response& response,
-                                   std::vector<PlannedSet>* planned) {
+Status SimulatedRank::TakeResponse(const control::Response& response) {
   if (!response.AddressedTo(rank_)) return Status::Ok();
   if (!response.error.ok()) return response.error;
   if (!own_sets_.contains(response.process_set)) {
@@ -117,7 +121,7 @@ Status SimulatedRank::TakeResponse(const control::Response& response,
     return Status::Ok();
   }
   const auto found = in_flight_.find(control::OfferKeyView{response.process_set, response.name});
-  PlannedSet& set = SetOf(planned, response.process_set);
+  PlannedSet& set = PlannedOf(response.process_set);
   if (found == in_flight_.end()) {
     if (!response.IsAbsent(rank_)) return NotOffered("'" + response.name + "'");
     set.agreed.push_back({response.request.get(), &response});
@@ -133,8 +137,8 @@ Status SimulatedRank::NotOffered(const std::string& what) const {
                                     ", which it did not offer"};
 }
 
-void SimulatedRank::Complete(const std::vector<PlannedSet>& planned) {
-  for (const PlannedSet& set : planned) {
+void SimulatedRank::Complete() {
+  for (const PlannedSet& set : planned_) {
     for (const control::PlannedBucket& bucket : *set.buckets) {
       for (const size_t index : bucket.completes) {
         const auto found = in_flight_.find(

@@ -16,6 +16,7 @@
 #include "control/offer_key.h"
 #include "control/plan_cache.h"
 #include "control/slot_table.h"
+#include "core/recycled.h"
 
 namespace rueda::bench {
 
@@ -25,6 +26,8 @@ struct PlannedSet {
   control::BitSet cached;  // the slots of its first requests
   std::vector<control::AgreedRequest> agreed;
   control::SharedPlan buckets;
+
+  void Clear();
 };
 
 class SimulatedRank {
@@ -49,22 +52,25 @@ class SimulatedRank {
   const std::vector<uint8_t>& EncodeBatch();
 
   // Takes a frame in, in order, and plans it. kCorrupt if it is not an answer to what this rank has
-  // offered, or an error. The plans point into the frame, and are valid until the next one.
-  Status Take(const control::Frame& frame, std::vector<PlannedSet>* planned);
+  // offered, or an error.
+  Status Take(const control::Frame& frame);
   // The same of an encoded one.
-  Status Receive(std::span<const uint8_t> bytes, std::vector<PlannedSet>* planned);
+  Status Receive(std::span<const uint8_t> bytes);
   // What was received last.
   const control::Frame& frame() const { return frame_; }
+  // What was planned last. Points into the frame.
+  const Recycled<PlannedSet>& planned() const { return planned_; }
 
-  // Forgets what these buckets complete.
-  void Complete(const std::vector<PlannedSet>& planned);
+  // Forgets what the buckets that were planned last complete.
+  void Complete();
   // Offers without an answer.
   size_t in_flight() const { return in_flight_.size(); }
 
  private:
-  Status TakeCached(const control::Frame& frame, std::vector<PlannedSet>* planned);
+  PlannedSet& PlannedOf(uint32_t process_set);
+  Status TakeCached(const control::Frame& frame);
   void Learn(const control::SharedRequest& request, const control::Response& response);
-  Status TakeResponse(const control::Response& response, std::vector<PlannedSet>* planned);
+  Status TakeResponse(const control::Response& response);
   Status NotOffered(const std::string& what) const;
 
   const int rank_;
@@ -75,6 +81,7 @@ class SimulatedRank {
   control::Batch batch_;
   std::vector<uint8_t> encoded_;
   control::Frame frame_;
+  Recycled<PlannedSet> planned_;
   std::vector<const control::SharedRequest*> unsent_;
   std::vector<const control::Request*> offered_by_slot_;
   std::unordered_map<control::OfferKey, control::SharedRequest, control::OfferKeyHash,
