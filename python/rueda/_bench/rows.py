@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rueda._bench import placement as places
@@ -47,6 +47,10 @@ class Measured:
     calls: int = 0
     remark: str = ""
     extra: Mapping[str, float] = field(default_factory=dict)
+
+    def of_rounds(self, rounds: Sequence[int]) -> Measured:
+        """Return the samples of these rounds alone; what is of single calls stays as it is."""
+        return replace(self, samples=tuple(self.samples[one] for one in rounds))
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,15 @@ class Row:
                 if place == self.placement
             ]
         )
+
+    def rounds_at(self, placement: str) -> list[int]:
+        """Return the rounds in which its ranks ran so throughout."""
+        return [number for number, at in enumerate(self.sample_placements) if at == placement]
+
+    def of_rounds(self, rounds: Sequence[int]) -> Row:
+        """Return what these rounds alone, of which there is one, say of it and its limit."""
+        limit = None if self.limit is None else self.limit.of_rounds(rounds)
+        return replace(self, measured=self.measured.of_rounds(rounds), limit=limit)
 
     def percent_by_placement(self) -> dict[str, float]:
         """Return percent of the limit for each placement that a round had throughout."""

@@ -56,6 +56,9 @@ def test_placements_are_told_apart() -> None:
         placement.MOVED,
     ]
     assert row.percent_by_placement() == {placement.SHARED_L3: 50.0, placement.DIFFERENT_L3: 25.0}
+    assert row.rounds_at(placement.DIFFERENT_L3) == [1]
+    far = row.of_rounds([1])
+    assert (far.time, far.placement, far.percent_of_limit) == (4.0, placement.DIFFERENT_L3, 25.0)
     crowded = Row(case_of(2, STAGED), STAGED, 4, 2, Measured(samples), limit)
     assert crowded.placement == placement.SHARED_CORES
     assert crowded.round_trip_ns == 0
