@@ -118,9 +118,9 @@ class Negotiator {
   // What is offered, and what a frame agrees, while that lasts: kept for their memory.
   std::vector<Work*> offered_;
   Taken taken_;
-  uint64_t frame_ = 0;            // the number of the one that is taken in, or was last
-  control::Frame met_;            // what a meeting agrees on, with that number and its limits
-  Linger linger_;                 // as the last frame says
+  uint64_t frame_ = 0;  // the number of the one that is taken in, or was last
+  control::Frame met_;  // what a meeting agrees on, with that number and its limits
+  Linger linger_;       // as the last frame says
   Autotuner* tuner_ = nullptr;
   bool closing_ = false;
   bool leave_acknowledged_ = false;
