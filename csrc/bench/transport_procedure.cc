@@ -35,7 +35,9 @@ Status TransportJob::Run(const Bucket& bucket, const BucketBuffers& buffers) {
   Result<backends::Run*> run = parts_.backend->Begin(bucket, buffers);
   if (!run.ok()) return run.status();
   TimePoint limit = kNever;
-  waiter_.Reset();
+  // As in the engine: where ranks outnumber processors a pause keeps from running who is waited
+  // for.
+  waiter_.Reset(parts_.in_a_crowd ? transport::Waiter::kCrowdSpin : transport::Waiter::kSpin);
   for (;;) {
     Result<backends::Progress> progress = (*run)->Step();
     if (progress.ok() && *progress == backends::Progress::kWaiting && waiter_.Step()) {
