@@ -41,6 +41,8 @@ class ControlHost final : public ControlRoad {
     // Frames wait until the last ones are on their way: a coordinator that ran ahead would queue
     // without limit, and offers that arrive meanwhile fuse.
     if (!Flushed()) return moved;
+    // Looked at again and again: while nothing is offered the clock is not even read.
+    if (coordinator_.NextDeadline() == kNever) return moved;
     control::Frame* const frame = frames_.Next();
     if (!coordinator_.Decide(clock_->Now(), frame)) return moved;
     RUEDA_RETURN_IF_ERROR(Broadcast(*frame));

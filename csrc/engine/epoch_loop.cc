@@ -11,6 +11,9 @@ namespace rueda::engine {
 
 namespace {
 
+// A caller with a slice looks at the clock once in so many moves.
+constexpr int kMovesBetweenLooks = 16;
+
 std::unique_ptr<ControlRoad> MakeControlRoad(EngineParts* parts) {
   if (parts->topology.rank == 0) return MakeControlHost(*parts, std::move(parts->control));
   return MakeControlClient(*parts, std::move(parts->control.front()));
@@ -79,9 +82,8 @@ Result<bool> EpochLoop::DriveAsCaller() {
 EpochLoop::Driven EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
   if (!TakeBaton()) return Driven::kByOthers;
   const device::DefaultFloatingPointMode mode;
-  const TimePoint until = slice == Duration::zero() ? kNever : parts_->clock->Now() + slice;
   baton_.BeginToDrive();
-  const Driven driven = DriveUntilDone(ticket, until);
+  const Driven driven = DriveUntilDone(ticket, slice);
   LeaveToEngine(driven == Driven::kDone);
   return driven;
 }
@@ -99,16 +101,26 @@ const transport::Waiter::Spin& EpochLoop::SpinFor(const Ticket& ticket) const {
   return parts_->in_a_crowd ? transport::Waiter::kCrowdSpin : transport::Waiter::kCallSpin;
 }
 
-EpochLoop::Driven EpochLoop::DriveUntilDone(const Ticket& ticket, TimePoint until) {
+// The slice begins when the clock is first looked at: most calls are over before.
+EpochLoop::Driven EpochLoop::DriveUntilDone(const Ticket& ticket, Duration slice) {
   // A thread's, so that it remembers across calls that its yields are slow.
   thread_local transport::Waiter waiter;
   waiter.Reset(SpinFor(ticket));
-  while (!ticket.done()) {
+  TimePoint until = kNever;
+  const auto begin_slice = [&] {
+    if (until == kNever && slice != Duration::zero()) until = parts_->clock->Now() + slice;
+  };
+  for (int moves = 0; !ticket.done();) {
     const Result<bool> moved = DriveAsCaller();
     if (!moved.ok() || HasLeft()) return Driven::kByOthers;
     if (!*moved && !waiter.Step()) continue;
     // With other work in flight the engine thread has to go on when this call is done: from now on.
     if (!*moved && table_->SomeInFlight(0).count > 1) return Driven::kByOthers;
+    if (*moved && ++moves % kMovesBetweenLooks != 0) {
+      waiter.Reset();
+      continue;
+    }
+    begin_slice();
     if (!*moved && !SleepAsCaller(ticket, until)) return Driven::kInterrupted;
     waiter.Reset();
     if (until != kNever && parts_->clock->Now() >= until) return Driven::kInterrupted;

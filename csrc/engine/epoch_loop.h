@@ -71,7 +71,7 @@ class EpochLoop {
   Result<bool> DriveAsCaller();
   bool TakeBaton();
   const transport::Waiter::Spin& SpinFor(const Ticket& ticket) const;
-  Driven DriveUntilDone(const Ticket& ticket, TimePoint until);
+  Driven DriveUntilDone(const Ticket& ticket, Duration slice);
   bool SleepAsCaller(const Ticket& ticket, TimePoint until);
   void LeaveToEngine(bool is_done);
   bool EngineIsNeeded() const;

@@ -50,10 +50,7 @@ Result<bool> StallInspector::Step(ControlRoad* road) {
   Result<bool> answered = witness_.Step(road);
   if (!answered.ok()) return answered;
   coordinator_ = road->coordinator();
-  // On other ranks there is nothing to look at while nothing waits; the clock is not even read.
-  if (coordinator_ == nullptr && executor_->idle() && !stalls_ && unanswered_.since == kNever) {
-    return answered;
-  }
+  if (HasNothingToWatch()) return answered;  // the clock is not even read
   const TimePoint now = parts_->clock->Now();
   std::vector<control::Stall> fresh;
   if (coordinator_ != nullptr) fresh = coordinator_->TakeStalls(now);
@@ -75,6 +72,11 @@ Result<bool> StallInspector::Step(ControlRoad* road) {
   RUEDA_RETURN_IF_ERROR(Ask(road));
   if (now >= inquiry_->deadline || HasAllAnswers()) Conclude(now);
   return answered;
+}
+
+bool StallInspector::HasNothingToWatch() const {
+  const bool is_awaited = coordinator_ != nullptr && coordinator_->NextDeadline() != kNever;
+  return !is_awaited && executor_->idle() && !stalls_ && !inquiry_ && unanswered_.since == kNever;
 }
 
 TimePoint StallInspector::NextDeadline() const {

@@ -59,6 +59,7 @@ class StallInspector final : public AsideListener {
   void NoteUnanswered() const;
   TimePoint UnansweredDeadline() const;
   control::QuietRun UnansweredOffer(TimePoint now) const;
+  bool HasNothingToWatch() const;
   bool SeesQuiet(TimePoint now) const;
   bool SeesUnanswered(TimePoint now) const;
   // True if something stalls that is to be looked at now; then `ranks` are those waited for.

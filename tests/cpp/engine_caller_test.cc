@@ -62,6 +62,30 @@ TEST_CASE("callers do the work of the calls that they wait for", "[engine][calle
   CHECK(by_callers > 0);
 }
 
+class CountingClock final : public Clock {
+ public:
+  TimePoint Now() const override {
+    ++readings;
+    return SteadyClock().Now();
+  }
+  mutable std::atomic<int> readings{0};
+};
+
+// Each takes 25 to 40 ns of a call of some microseconds.
+TEST_CASE("a call looks at the clock a few times", "[engine][caller]") {
+  constexpr int kCalls = 1000;
+  const auto clock = std::make_shared<CountingClock>();
+  ThreadJob job(1, {}, [&](int, engine::EngineParts& parts) { parts.clock = clock; });
+  REQUIRE(CallsWrong(job, 0, "x", 2) == 0);
+  const int before = clock->readings;
+  int wrong = 0;
+  for (int i = 0; i < kCalls; ++i) wrong += CallsWrong(job, 0, "x", 2);
+  CHECK(wrong == 0);
+  // Where it is offered, absorbed, decided, begun, watched and done; and the engine thread's now
+  // and then.
+  CHECK(clock->readings - before < 9 * kCalls);
+}
+
 TEST_CASE("several callers of a rank and asynchronous work get along", "[engine][caller]") {
   constexpr int kThreads = 3, kCalls = 150;
   ThreadJob job(3);
