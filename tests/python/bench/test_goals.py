@@ -56,15 +56,13 @@ def test_a_goal_for_one_placement_is_not_missed_in_another() -> None:
 
     assert against(120.0).met is False
     assert against(220.0).met is None
-    assert against(220.0).reached == "3.0x, but the ranks shared a cache in 0 rounds"
+    assert "different L3" in against(220.0).reached
 
 
-def test_what_is_staged_is_judged_where_the_ranks_share_a_cache() -> None:
-    def staged(*trips_ns: float, seconds: float = 1.0) -> list[Verdict]:
-        own = row_of("engine", "staged", LARGE, *[seconds] * len(trips_ns))
-        samples = tuple(
-            Sample(seconds if trip < 200 else 2 * seconds, trip, trip) for trip in trips_ns
-        )
+def test_rounds_with_a_shared_cache_are_told_and_change_no_verdict() -> None:
+    def staged(*trips_ns: float) -> list[Verdict]:
+        own = row_of("engine", "staged", LARGE, *[1.0] * len(trips_ns))
+        samples = tuple(Sample(1.0 if trip < 200 else 2.0, trip, trip) for trip in trips_ns)
         limit = measured(*[0.8] * len(trips_ns))
         own = replace(own, measured=replace(own.measured, samples=samples), limit=limit)
         return verdicts([own, row_of("peer", "gloo", LARGE, *[9.0] * len(trips_ns))])
@@ -73,19 +71,16 @@ def test_what_is_staged_is_judged_where_the_ranks_share_a_cache() -> None:
     words = "64 MiB in private tensors, 2 ranks at least"
     mixed = staged(far, near, far, near, far, near, far)
     share = verdict(mixed, "2", f"{words} 75 %")
-    where = "in the 3 of 7 rounds in which the ranks shared a cache"
-    assert share.met is True
-    assert share.reached == f"80.0 % (shared L3) {where}; in all: 40.0 % (different L3)"
+    where = "in the 3 of 7 rounds with a shared cache"
+    assert share.reached == f"40.0 % (different L3); {where} 80.0 % (shared L3)"
     ratio = verdict(mixed, "2", f"{words} 8x torch Gloo")
-    assert (ratio.met, ratio.reached) == (True, f"9.0x {where}; in all: 4.5x")
-    few = verdict(staged(far, near, far, near, far), "2", f"{words} 75 %")
-    assert few.met is None
-    assert few.reached == "40.0 % (different L3), but the ranks shared a cache in 2 rounds"
-    slow = verdict(staged(far, near, far, near, far, near, far, seconds=2.0), "2", f"{words} 75 %")
-    assert (slow.met, slow.reached[:18]) == (False, "40.0 % (shared L3)")
-    # What all rounds reach needs no closer look.
-    fast = verdict(staged(far, far, far, seconds=0.5), "2", f"{words} 75 %")
-    assert (fast.met, fast.reached) == (True, "80.0 % (different L3)")
+    assert ratio.reached == f"4.5x; {where} 9.0x"
+    assert (share.met, ratio.met) == (False, False)
+    # The other way round, too: what all rounds reach is met, whatever some of them did.
+    mostly_near = verdict(staged(near, far, near), "2", f"{words} 75 %")
+    assert (mostly_near.met, mostly_near.reached[:18]) == (True, "80.0 % (shared L3)")
+    alike = verdict(staged(near, near), "2", f"{words} 75 %")
+    assert alike.reached == "80.0 % (shared L3)"
 
 
 def test_ratios_of_other_cases_are_of_medians() -> None:
