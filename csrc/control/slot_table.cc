@@ -2,12 +2,12 @@
 
 namespace rueda::control {
 
-uint32_t SlotTable::FindByName(const std::shared_ptr<const Request>& request) const {
-  const auto found = slot_of_.find(OfferKeyView{request->process_set, request->name});
+uint32_t SlotTable::FindByName(const Request& request) const {
+  const auto found = slot_of_.find(OfferKeyView{request.process_set, request.name});
   if (found == slot_of_.end()) return kNoSlot;
-  const std::shared_ptr<const Request>& known = entries_[found->second].request;
-  if (known == request) return found->second;
-  return known != nullptr && *known == *request ? found->second : kNoSlot;
+  const Request* const known = entries_[found->second].request.get();
+  if (known == &request) return found->second;
+  return known != nullptr && *known == request ? found->second : kNoSlot;
 }
 
 void SlotTable::Learn(const std::shared_ptr<const Request>& request, const Response& response) {

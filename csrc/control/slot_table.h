@@ -19,11 +19,12 @@ class SlotTable {
  public:
   // The slot of `request` if exactly it was agreed before, else kNoSlot: offer it in full. The same
   // shared request is recognised by its address, without comparing.
-  uint32_t Find(const std::shared_ptr<const Request>& request) const {
-    const uint32_t noted = request->notes.slot();
-    if (noted < requests_.size() && requests_[noted] == request.get()) return noted;
+  uint32_t Find(const Request& request) const {
+    const uint32_t noted = request.notes.slot();
+    if (noted < requests_.size() && requests_[noted] == &request) return noted;
     return FindByName(request);
   }
+  uint32_t Find(const SharedRequest& request) const { return Find(*request); }
 
   // Takes in a full response to `request`: remembers it under its slot, or forgets the name when
   // the response has an error or no slot (one that lacks ranks says nothing of slots: it is not for
@@ -50,7 +51,7 @@ class SlotTable {
     std::shared_ptr<const Request> request;
     Response response;  // its slot is kNoSlot when the entry is free
   };
-  uint32_t FindByName(const std::shared_ptr<const Request>& request) const;
+  uint32_t FindByName(const Request& request) const;
   void Forget(uint32_t slot);
 
   std::unordered_map<OfferKey, uint32_t, OfferKeyHash, OfferKeyEqual> slot_of_;

@@ -5,6 +5,7 @@
 #include <string>
 
 namespace rueda::bench {
+
 void PlannedSet::Clear() {
   cached.Clear();
   agreed.clear();
@@ -21,7 +22,7 @@ SimulatedRank::SimulatedRank(int rank, const std::map<uint32_t, std::vector<int>
 void SimulatedRank::Submit(const std::vector<control::SharedRequest>& requests) {
   for (const control::SharedRequest& request : requests) {
     const control::OfferKey key({request->process_set, request->name});
-    unsent_.push_back(&in_flight_.insert_or_assign(key, request).first->second);
+    unsent_.push_back({request.get(), &in_flight_.insert_or_assign(key, request).first->second});
   }
 }
 
@@ -37,16 +38,15 @@ size_t SimulatedRank::Recall() const {
 
 const control::Batch& SimulatedRank::MakeBatch() {
   batch_.Clear();
-  for (const control::SharedRequest* offered : unsent_) {
-    const control::SharedRequest& request = *offered;
-    const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(request);
+  for (const auto& [request, shared] : unsent_) {
+    const uint32_t slot = request->transient ? control::kNoSlot : slots_.Find(*request);
     if (slot == control::kNoSlot) {
-      batch_.requests.push_back(request);
+      batch_.requests.push_back(*shared);
       continue;
     }
     batch_.slots.Insert(slot);
     if (offered_by_slot_.size() <= slot) offered_by_slot_.resize(slot + size_t{1});
-    offered_by_slot_[slot] = request.get();
+    offered_by_slot_[slot] = request;
   }
   unsent_.clear();
   return batch_;

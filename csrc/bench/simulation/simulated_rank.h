@@ -82,7 +82,12 @@ class SimulatedRank {
   std::vector<uint8_t> encoded_;
   control::Frame frame_;
   Recycled<PlannedSet> planned_;
-  std::vector<const control::SharedRequest*> unsent_;
+  // Beside each other, so that an offer by its slot reads the request alone.
+  struct Unsent {
+    const control::Request* request;
+    const control::SharedRequest* shared;
+  };
+  std::vector<Unsent> unsent_;
   std::vector<const control::Request*> offered_by_slot_;
   std::unordered_map<control::OfferKey, control::SharedRequest, control::OfferKeyHash,
                      control::OfferKeyEqual>
