@@ -19,6 +19,7 @@
 #include "transport/channel.h"
 #include "transport/membership.h"
 #include "transport/parker.h"
+#include "transport/whereabouts.h"
 
 namespace rueda::engine {
 
@@ -43,6 +44,7 @@ struct EngineParts {
   std::unique_ptr<transport::Parker> parker;
   // The ranks of this host outnumber its processors: who waits makes room at once.
   bool in_a_crowd = false;
+  transport::Whereabouts whereabouts;
   std::unique_ptr<transport::Membership> membership;  // null: nobody watches (one rank, some tests)
   // The control road: on rank 0 the channels to the others by rank (its own is null), elsewhere one
   // channel to rank 0.

@@ -49,6 +49,7 @@ void EpochLoop::Run() {
   waiter.Reset(parts_->in_a_crowd ? transport::Waiter::kCrowdSpin : transport::Waiter::kSpin);
   while (true) {
     Result<bool> moved = DriveOrFail();
+    if (moved.ok() && !*moved) MakeRoomForPeers(&waiter);
     // Where callers drive this thread does not spin: it would be in their way.
     if (moved.ok() && !*moved && (baton_.caller_drove() || baton_.Step(&waiter))) {
       const uint32_t seen = baton_.PrepareToSleep();
@@ -83,6 +84,7 @@ EpochLoop::Driven EpochLoop::DriveFor(const Ticket& ticket, Duration slice) {
   if (!TakeBaton()) return Driven::kByOthers;
   const device::DefaultFloatingPointMode mode;
   baton_.BeginToDrive();
+  parts_->whereabouts.Show();
   const Driven driven = DriveUntilDone(ticket, slice);
   LeaveToEngine(driven == Driven::kDone);
   return driven;
@@ -101,6 +103,10 @@ const transport::Waiter::Spin& EpochLoop::SpinFor(const Ticket& ticket) const {
   return parts_->in_a_crowd ? transport::Waiter::kCrowdSpin : transport::Waiter::kCallSpin;
 }
 
+void EpochLoop::MakeRoomForPeers(transport::Waiter* waiter) {
+  if (parts_->whereabouts.PeerIsHere()) waiter->SkipPauses();
+}
+
 // The slice begins when the clock is first looked at: most calls are over before.
 EpochLoop::Driven EpochLoop::DriveUntilDone(const Ticket& ticket, Duration slice) {
   // A thread's, so that it remembers across calls that its yields are slow.
@@ -113,6 +119,7 @@ EpochLoop::Driven EpochLoop::DriveUntilDone(const Ticket& ticket, Duration slice
   for (int moves = 0; !ticket.done();) {
     const Result<bool> moved = DriveAsCaller();
     if (!moved.ok() || HasLeft()) return Driven::kByOthers;
+    if (!*moved) MakeRoomForPeers(&waiter);
     if (!*moved && !waiter.Step()) continue;
     // With other work in flight the engine thread has to go on when this call is done: from now on.
     if (!*moved && table_->SomeInFlight(0).count > 1) return Driven::kByOthers;

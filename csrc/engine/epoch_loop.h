@@ -71,6 +71,7 @@ class EpochLoop {
   Result<bool> DriveAsCaller();
   bool TakeBaton();
   const transport::Waiter::Spin& SpinFor(const Ticket& ticket) const;
+  void MakeRoomForPeers(transport::Waiter* waiter);
   Driven DriveUntilDone(const Ticket& ticket, Duration slice);
   bool SleepAsCaller(const Ticket& ticket, TimePoint until);
   void LeaveToEngine(bool is_done);

@@ -74,6 +74,12 @@ class HostView {
     return group;
   }
 
+  transport::Whereabouts Places() const {
+    std::vector<transport::DriversPlace*> places;
+    for (int rank = 0; rank < topology_.size; ++rank) places.push_back(&page(rank)->place);
+    return {std::move(places), topology_.rank};
+  }
+
   // By what one rank keeps for another: a page of counters, then the staging memory.
   std::function<backends::PairMemory(int, int)> PairMemories() const {
     std::vector<uint8_t*> pairs;
@@ -146,6 +152,8 @@ Result<EngineParts> ComposeHostJob(const Topology& topology, const Config& confi
 
   std::vector<transport::ControlPage*> pages;
   for (int rank = 0; rank < topology.size; ++rank) pages.push_back(view.page(rank));
+  // In a crowd somebody always is.
+  if (!parts.in_a_crowd) parts.whereabouts = view.Places();
   auto membership = transport::HostMembership::Start(topology, std::move(pages), std::move(pidfds));
   if (!membership.ok()) return membership.status();
   parts.membership = std::move(*membership);

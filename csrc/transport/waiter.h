@@ -7,6 +7,7 @@
 // again. docs/architecture.md, "Who drives, and waiting" has the table.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/clock.h"
@@ -53,6 +54,9 @@ class Waiter {
     spin_ = spin;
     Reset();
   }
+
+  // Yields come next: whoever is waited for cannot run while this thread pauses.
+  void SkipPauses() { steps_ = std::max(steps_, spin_.pauses); }
 
   // Does one pause or yield and returns false, or returns true when it is time to sleep.
   bool Step();

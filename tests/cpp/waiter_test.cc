@@ -66,6 +66,19 @@ TEST_CASE("finding something starts the next wait with pauses, wherever it came"
   CHECK(OneWait(waiter) == kWithYields);
 }
 
+TEST_CASE("pauses that are skipped are those of this wait", "[waiter]") {
+  const int skipped_after = GENERATE(0, 1, 49, 50, 60);
+  Waiter waiter;
+  for (int i = 0; i < skipped_after; ++i) (void)waiter.Decide();
+  waiter.SkipPauses();
+  const int yields_left = Waiter::kSpin.yields - std::max(0, skipped_after - Waiter::kSpin.pauses);
+  for (int i = 0; i < yields_left; ++i) CHECK(waiter.Decide() == Next::kYield);
+  // Said again, it takes nothing back.
+  waiter.SkipPauses();
+  CHECK(waiter.Decide() == Next::kSleep);
+  CHECK(OneWait(waiter) == kWithYields);
+}
+
 TEST_CASE("yields that are fast enough change nothing", "[waiter]") {
   Waiter waiter;
   for (int i = 0; i < 1'000; ++i) waiter.YieldTook(Waiter::kSlowYield);
