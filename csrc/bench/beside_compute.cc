@@ -63,33 +63,50 @@ struct Rate {
   double per_second() const { return seconds > 0 ? static_cast<double>(units) / seconds : 0; }
 };
 
+// One slice, in which the caller does something once a period and then sleeps until it is over.
+template <typename Act>
+Status Spend(const ComputingThread& computing, const BesidePlan& plan, Rate* rate, Act&& act) {
+  const uint64_t before = computing.units();
+  const TimePoint began = std::chrono::steady_clock::now();
+  for (int64_t period = 1; period <= plan.slice / plan.period; ++period) {
+    RUEDA_RETURN_IF_ERROR(act(began + period * plan.period));
+  }
+  SleepUntil(began + plan.slice);
+  const std::chrono::duration<double> lasted = std::chrono::steady_clock::now() - began;
+  rate->units += computing.units() - before;
+  rate->seconds += lasted.count();
+  return Status::Ok();
+}
+
 }  // namespace
 
 Result<BesideFigures> MeasureBeside(Procedure& procedure, const BesidePlan& plan) {
   BesideFigures figures;
-  Rate alone, beside;
-  const auto calls = plan.slice / plan.period;
-  const ComputingThread computing;
-  for (int slice = 0; slice < 2 * plan.slices; ++slice) {
-    const bool with_calls = slice % 2 == 1;
-    Rate& rate = with_calls ? beside : alone;
-    // The ranks begin the slice together.
+  Rate alone, waking, beside;
+  const auto sleep = [](TimePoint) { return Status::Ok(); };
+  const auto wake = [](TimePoint at) {
+    SleepUntil(at);
+    return Status::Ok();
+  };
+  const auto call = [&](TimePoint at) {
+    SleepUntil(at);
+    const TimePoint called = std::chrono::steady_clock::now();
     RUEDA_RETURN_IF_ERROR(procedure.Call());
-    const uint64_t before = computing.units();
-    const TimePoint began = std::chrono::steady_clock::now();
-    for (int64_t call = 1; with_calls && call <= calls; ++call) {
-      SleepUntil(began + call * plan.period);
-      const TimePoint called = std::chrono::steady_clock::now();
-      RUEDA_RETURN_IF_ERROR(procedure.Call());
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - called;
-      figures.call_seconds.push_back(took.count());
-    }
-    SleepUntil(began + plan.slice);
-    const std::chrono::duration<double> lasted = std::chrono::steady_clock::now() - began;
-    rate.units += computing.units() - before;
-    rate.seconds += lasted.count();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - called;
+    figures.call_seconds.push_back(took.count());
+    return Status::Ok();
+  };
+  const ComputingThread computing;
+  for (int turn = 0; turn < plan.slices; ++turn) {
+    // The ranks begin together; the second slice when the first one is over.
+    RUEDA_RETURN_IF_ERROR(procedure.Call());
+    RUEDA_RETURN_IF_ERROR(Spend(computing, plan, &alone, sleep));
+    RUEDA_RETURN_IF_ERROR(Spend(computing, plan, &waking, wake));
+    RUEDA_RETURN_IF_ERROR(procedure.Call());
+    RUEDA_RETURN_IF_ERROR(Spend(computing, plan, &beside, call));
   }
   figures.alone_per_second = alone.per_second();
+  figures.waking_per_second = waking.per_second();
   figures.beside_per_second = beside.per_second();
   return figures;
 }

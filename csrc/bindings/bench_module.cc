@@ -133,6 +133,7 @@ void BindMeasuring(py::module_& module) {
       py::arg("board"), py::arg("procedure"), py::arg("calls"), py::arg("block"));
   py::class_<BesideFigures>(module, "BesideFigures")
       .def_readonly("alone_per_second", &BesideFigures::alone_per_second)
+      .def_readonly("waking_per_second", &BesideFigures::waking_per_second)
       .def_readonly("beside_per_second", &BesideFigures::beside_per_second)
       .def_readonly("call_seconds", &BesideFigures::call_seconds);
   module.def(

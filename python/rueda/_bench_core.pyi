@@ -113,6 +113,7 @@ def measure(board: Board, procedure: Procedure, calls: int, block: int) -> Sampl
 
 class BesideFigures:
     alone_per_second: float
+    waking_per_second: float
     beside_per_second: float
     call_seconds: list[float]
 

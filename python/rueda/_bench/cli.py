@@ -20,6 +20,7 @@ from rueda._bench.plan import Case, plan_cases
 from rueda._bench.report import Report, as_json, new_report
 from rueda._bench.rows import Measured, rows_of
 from rueda._bench.settings import Settings
+from rueda._bench.stolen import StolenTime
 from rueda._bench.text_table import TextTable, heading
 from rueda._bench.verdict import WORDS, Verdict
 from rueda._environment import environment
@@ -64,8 +65,18 @@ class _Bench:
 
     def run(self) -> int:
         """Measure, print and write."""
-        command, settings = self._command, self._command.settings
         self._introduce()
+        with StolenTime() as stolen:
+            self._measure()
+        self._report.stolen_percent = stolen.percent
+        if self._report.stolen:
+            self._report.remark(self._report.stolen)
+            self._say(self._report.stolen, before=1)
+        self._write()
+        return self._judge()
+
+    def _measure(self) -> None:
+        command, settings = self._command, self._command.settings
         if command.goals:
             for one in goal_settings(settings):
                 self._run(one)
@@ -76,7 +87,8 @@ class _Bench:
             self._simulate(command.control)
         else:
             self._run(settings)
-        self._write()
+
+    def _judge(self) -> int:
         wrong = [
             f"{row.variant.label}: {row.measured.wrong} wrong elements: {heading(row.case, [])}"
             for row in self._report.rows

@@ -17,8 +17,8 @@ def simulate(settings: ControlSettings, case: str, topology: str, ranks: int) ->
         RuntimeError: Ranks planned differently, or one got no answer.
     """
     links = (settings.within_host, settings.between_hosts)
-    linked = _simulation(settings, case, topology, ranks, links)
-    bare = _simulation(settings, case, topology, ranks, (NO_LINK, NO_LINK))
+    linked = simulation(settings, case, topology, ranks, links)
+    bare = simulation(settings, case, topology, ranks, (NO_LINK, NO_LINK))
     steps, bare_steps = [], []
     # In turn, as on a busy machine both are then measured in the same seconds.
     for _ in range(settings.rounds):
@@ -35,9 +35,10 @@ def row_names(settings: ControlSettings) -> Iterator[tuple[str, str, int]]:
                 yield case, topology, ranks
 
 
-def _simulation(
+def simulation(
     settings: ControlSettings, case: str, topology: str, ranks: int, links: tuple[Link, Link]
 ) -> ControlSimulation:
+    """Return one that is to be stepped, with these links within a host and between hosts."""
     return ControlSimulation(
         case=case,
         ranks=ranks,

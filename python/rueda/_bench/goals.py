@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from rueda._bench.beside import lost_to_calls, lost_to_waking
 from rueda._bench.control_goals import control_verdicts
 from rueda._bench.control_rows import ControlRow
 from rueda._bench.placement import DIFFERENT_L3, SAME_CORE, SHARED_CORES, SHARED_L3
@@ -221,7 +222,8 @@ def _five(rows: _Rows) -> list[Verdict]:
     if row is None:
         return [*found, Verdict("5", what, NOT_MEASURED, wanted, None)]
     ratio = row.measured.p99_s / row.measured.p50_s
-    reached = f"{row.measured.p99_s * 1e6:.1f} us, {ratio:.1f}x"
+    stolen = row.measured.extra["stolen_percent"]
+    reached = f"{row.measured.p99_s * 1e6:.1f} us, {ratio:.1f}x; the host took {stolen:.1f} %"
     return [*found, judged(Verdict("5", what, reached, wanted, ratio <= 3), row)]
 
 
@@ -274,8 +276,11 @@ def _ten(rows: _Rows) -> list[Verdict]:
     if beside is None:
         return [*found, Verdict("10", what, NOT_MEASURED, wanted, None)]
     extra = beside.measured.extra
-    lost = 100 * (1 - extra["beside_per_second"] / extra["alone_per_second"])
-    reached = f"{lost:.1f} %; a call's p99 {beside.measured.p99_s * 1e6:.0f} us"
+    lost = lost_to_calls(extra)
+    reached = (
+        f"{lost:.1f} %, waking up alone {lost_to_waking(extra):.1f} %; "
+        f"a call's p99 {beside.measured.p99_s * 1e6:.0f} us"
+    )
     if lost < -_MOST_GAINED:
         # Nobody computes faster for being interrupted: something else ran in the other slices.
         return [*found, Verdict("10", what, f"{reached}, but the machine was busy", wanted, None)]

@@ -17,6 +17,9 @@ from rueda._bench.training import training_rows, training_values
 from rueda._bench.verdict import Verdict
 from rueda.launch.this_host import core_count
 
+# From so much stolen time on a run says so.
+_STOLEN_PERCENT = 0.5
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -49,6 +52,7 @@ class Report:
         rounds: Samples of each contender.
         began: When, by the wall.
         load: The machine's load average of the minute before it.
+        stolen_percent: Of the processors' time during it, what the host gave to others.
         rows: What was measured.
         control: What was simulated.
         control_settings: With which numbers, if anything was.
@@ -64,6 +68,7 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     control: list[ControlRow] = field(default_factory=list)
     control_settings: ControlSettings | None = None
+    stolen_percent: float = 0.0
     remarks: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -75,6 +80,17 @@ class Report:
         return (
             f"load average {self.load:.1f} on {self.machine.cores} cores before the run: other "
             "programs disturb these figures"
+        )
+
+    @property
+    def stolen(self) -> str:
+        """Words of warning where the host ran others on these processors, else nothing."""
+        if self.stolen_percent < _STOLEN_PERCENT:
+            return ""
+        return (
+            f"the host ran others on these {self.machine.cores} processors for "
+            f"{self.stolen_percent:.1f} % of the run (steal in /proc/stat): longest calls, and "
+            "what takes long, tell of that, too"
         )
 
     def remark(self, text: str) -> None:
@@ -131,6 +147,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "machine": asdict(report.machine),
         "rounds": report.rounds,
         "load_before": report.load,
+        "stolen_percent": report.stolen_percent,
         "rows": [row_values(row) for row in report.rows if row.case.kind != "train"],
         "training": [
             values

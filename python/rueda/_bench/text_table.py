@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rueda._bench.beside import lost_to_calls, lost_to_waking
 from rueda._bench.plan import LIMIT, Case, describe_case
 from rueda._bench.rows import Measured, Row
 from rueda._bench.training_table import training_text, training_title
@@ -88,7 +89,8 @@ class TextTable:
         """Return the lines of one case."""
         lines = [] if self._titled and self._wide and case.kind == "size" else [""]
         if case.kind == "beside":
-            return [*lines, *map(beside_text, rows), *self._left_out(case, results)]
+            told = [line for row in rows for line in textwrap.wrap(beside_text(row), self._width)]
+            return [*lines, *told, *self._left_out(case, results)]
         if case.kind == "train":
             if rows:
                 lines.append(self._strong(training_title(rows, width=self._width)))
@@ -149,9 +151,9 @@ def _message(case: Case) -> str:
 
 def beside_text(row: Row) -> str:
     """Say what calls and computing cost each other."""
-    figures = row.measured.extra
-    lost = 100 * (1 - figures["beside_per_second"] / figures["alone_per_second"])
+    extra = row.measured.extra
     return (
         f"{describe_case(row.case)}: a call {micros(row.measured.p50_s)} us in the median, "
-        f"p99 {micros(row.measured.p99_s)} us; computing loses {lost:.1f} %"
+        f"p99 {micros(row.measured.p99_s)} us; computing loses {lost_to_calls(extra):.1f} %, and "
+        f"{lost_to_waking(extra):.1f} % where callers wake up as often and call nothing"
     )

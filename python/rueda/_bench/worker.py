@@ -25,6 +25,7 @@ from rueda._bench.plan import Case, Variant
 from rueda._bench.processors import pinned, processor_of
 from rueda._bench.session import Session
 from rueda._bench.statistics import block_of, calls_for, percentile
+from rueda._bench.stolen import StolenTime
 from rueda._bench.task import Work
 from rueda._bench.trainers import Trainers
 from rueda._bench_core import measure_beside
@@ -49,6 +50,7 @@ class Turn:
     samples: list[tuple[float, float, float]] = field(default_factory=list)
     call_seconds: list[float] = field(default_factory=list)
     extra: dict[str, float] = field(default_factory=dict)
+    stolen: StolenTime = field(default_factory=StolenTime)
     p50_s: float = 0.0
     p99_s: float = 0.0
 
@@ -153,7 +155,7 @@ class _Measurement:
     def _sample(self, turn: Turn) -> None:
         if turn.remark:
             return
-        with self._placed(turn):
+        with turn.stolen, self._placed(turn):
             before = self._settle()
             slowest, single = self._timed(turn)
             after = self._probe()
@@ -215,6 +217,7 @@ class _Measurement:
         turn.wrong = int(sum(wrong for wrong, _, _ in told))
         turn.p50_s = max(p50 for _, p50, _ in told)
         turn.p99_s = max(p99 for _, _, p99 in told)
+        turn.extra["stolen_percent"] = turn.stolen.percent
         if turn.contender is not None:
             turn.contender.close()
             turn.contender = None
@@ -226,15 +229,17 @@ class _Measurement:
         calls = figures.call_seconds
         told = self._session.gather(
             figures.alone_per_second,
+            figures.waking_per_second,
             figures.beside_per_second,
             percentile(calls, 50),
             percentile(calls, 99),
         )
         turn.extra = {
             "alone_per_second": sum(one[0] for one in told),
-            "beside_per_second": sum(one[1] for one in told),
+            "waking_per_second": sum(one[1] for one in told),
+            "beside_per_second": sum(one[2] for one in told),
         }
-        turn.p50_s = max(one[2] for one in told)
-        turn.p99_s = max(one[3] for one in told)
+        turn.p50_s = max(one[3] for one in told)
+        turn.p99_s = max(one[4] for one in told)
         turn.calls = len(calls)
         turn.samples = [(turn.p50_s, 0.0, 0.0)]

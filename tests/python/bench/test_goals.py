@@ -93,13 +93,20 @@ def test_ratios_of_other_cases_are_of_medians() -> None:
 
 
 def test_computing_beside_calls_is_judged_by_what_it_loses() -> None:
-    extra = {"alone_per_second": 100.0, "beside_per_second": 97.0}
+    extra = {"alone_per_second": 100.0, "waking_per_second": 99.0, "beside_per_second": 97.0}
     beside = row_of("engine", "staged", 2, 50e-6, ranks=4, kind="beside", extra=extra)
     found = verdicts([beside])
     lost = verdict(found, "10", "computing loses at most 2 %")
     assert lost.met is False
     assert lost.reached.startswith("3.0 %")
+    assert ", waking up alone 1.0 %; " in lost.reached
     assert verdict(found, "10", "thread in each of 4 ranks at most 100 us").met is True
+
+
+def test_the_tail_is_told_with_what_the_host_took() -> None:
+    small = row_of("python", "staged", 1024, 8e-6, extra={"stolen_percent": 2.54})
+    tail = verdict(verdicts([small]), "5", "p99 at most 3x the median")
+    assert (tail.met, tail.reached) == (True, "16.0 us, 2.0x; the host took 2.5 %")
 
 
 def test_what_a_busy_machine_disturbed_is_not_judged() -> None:
@@ -107,7 +114,7 @@ def test_what_a_busy_machine_disturbed_is_not_judged() -> None:
     share = verdict(verdicts([own]), "1", "64 MiB in shared buckets, 2 ranks at least 90 %")
     assert share.met is None
     assert share.reached == "300.0 % (unclear), but the machine was busy"
-    extra = {"alone_per_second": 100.0, "beside_per_second": 150.0}
+    extra = {"alone_per_second": 100.0, "waking_per_second": 99.0, "beside_per_second": 150.0}
     beside = row_of("engine", "staged", 2, 50e-6, ranks=4, kind="beside", extra=extra)
     lost = verdict(verdicts([beside]), "10", "computing loses at most 2 %")
     assert lost.met is None
