@@ -36,12 +36,12 @@ inline constexpr int kReducibleDTypeCount = 13;  // the first ones
 
 constexpr bool IsValid(DType dtype) { return static_cast<int>(dtype) < kDTypeCount; }
 
+// Not inside SizeOf: there the table would be written on the stack in each call.
+inline constexpr std::array<uint8_t, kDTypeCount> kDTypeSizes{1, 1, 2, 4, 8,  2, 2, 4, 8, 1,
+                                                              2, 4, 8, 8, 16, 1, 1, 1, 1};
+
 // Bytes of one element.
-constexpr size_t SizeOf(DType dtype) {
-  constexpr std::array<uint8_t, kDTypeCount> kSizes{1, 1, 2, 4, 8,  2, 2, 4, 8, 1,
-                                                    2, 4, 8, 8, 16, 1, 1, 1, 1};
-  return kSizes[static_cast<size_t>(dtype)];
-}
+constexpr size_t SizeOf(DType dtype) { return kDTypeSizes[static_cast<size_t>(dtype)]; }
 
 // PyTorch's name without the prefix: "float32".
 std::string_view NameOf(DType dtype);
