@@ -37,9 +37,8 @@ TreeArgs ArgsOf(const ReduceSpec& spec, std::span<const void* const> sources,
   args.divisor = spec.op == ReduceOp::kAverage ? spec.divisor : 1;
   args.postscale = spec.postscale;
   // Each only where a factor is not 1: a large int64 would not survive the way through double.
-  const BlockScaler scaler = IntegerScaler(spec.dtype);
-  if (args.prescale != 1.0) args.scale_inputs = scaler;
-  if (args.divisor != 1.0 || args.postscale != 1.0) args.scale_result = scaler;
+  if (args.prescale != 1.0) args.scale_inputs = IntegerScaler(spec.dtype);
+  if (args.divisor != 1.0 || args.postscale != 1.0) args.scale_result = IntegerScaler(spec.dtype);
   return args;
 }
 

@@ -1,5 +1,6 @@
 #include "device/tree.h"
 
+#include <bit>
 #include <cstring>
 
 namespace rueda::device {
@@ -21,12 +22,15 @@ struct Scratch {
 class Tree {
  public:
   Tree(const Loops& loops, int64_t vector_bytes, const TreeArgs& args)
-      : loops_(loops), vector_bytes_(vector_bytes), args_(args) {}
+      : loops_(loops),
+        vector_bytes_(vector_bytes),
+        vector_shift_(std::countr_zero(static_cast<uint64_t>(vector_bytes))),
+        args_(args) {}
 
   // All bytes that fill vectors are read and written where they lie, the others in scratch.
   void Run() {
     const bool copies = args_.scale_inputs != nullptr || args_.scale_result != nullptr;
-    const int64_t in_place = copies ? 0 : args_.bytes - args_.bytes % vector_bytes_;
+    const int64_t in_place = copies ? 0 : args_.bytes & -vector_bytes_;
     if (args_.source_count > kGroup) {
       RunWithLevels(in_place);
       return;
@@ -96,7 +100,7 @@ class Tree {
 
   Pass PassOver(int64_t bytes, char* levels) const {
     Pass pass;
-    pass.vectors = (bytes + vector_bytes_ - 1) / vector_bytes_;
+    pass.vectors = (bytes + vector_bytes_ - 1) >> vector_shift_;
     pass.levels = levels;
     pass.prescale = args_.prescale;
     pass.divisor = args_.divisor;
@@ -133,7 +137,9 @@ class Tree {
   }
 
   const Loops& loops_;
+  // A power of two: shifted by instead of divided by, because small pieces are many.
   const int64_t vector_bytes_;
+  const int vector_shift_;
   const TreeArgs& args_;
 };
 

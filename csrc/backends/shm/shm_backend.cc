@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "backends/abort_reason.h"
+#include "backends/shm/shm_inline.h"
 #include "backends/shm/shm_one_shot.h"
+#include "backends/shm/shm_plan.h"
 #include "backends/shm/shm_run.h"
 #include "backends/shm/staging_ring.h"
 #include "transport/arena_layout.h"
@@ -22,6 +24,7 @@ class ShmBackend final : public Backend, private Run {
   ShmBackend(ShmGroup group, std::shared_ptr<AbortReason> aborted)
       : group_(std::move(group)),
         ring_(group_.staging_bytes),
+        inline_(&group_),
         run_(&group_, &ring_),
         aborted_(std::move(aborted)) {
     if (group_.size() == 1 || group_.own().one_shot == nullptr) return;
@@ -34,7 +37,14 @@ class ShmBackend final : public Backend, private Run {
   Status Supports(const Bucket& bucket) const override;
 
   Result<Run*> Begin(const Bucket& bucket, const BucketBuffers& buffers) override {
-    run_.Reset(bucket, buffers);
+    const ShmPlan plan = PlanShm(bucket, group_.size(), group_.staging_bytes);
+    if (plan.scheme == ShmScheme::kInline) {
+      inline_.Reset(bucket, buffers);
+      current_ = &inline_;
+    } else {
+      run_.Reset(bucket, buffers, plan);
+      current_ = &run_;
+    }
     return static_cast<Run*>(this);
   }
 
@@ -54,13 +64,15 @@ class ShmBackend final : public Backend, private Run {
  private:
   Result<Progress> Step() override {
     RUEDA_RETURN_IF_ERROR(aborted_->Check());
-    return run_.Step();
+    return current_->Step();
   }
-  std::vector<int> WaitsFor() const override { return run_.WaitsFor(); }
+  std::vector<int> WaitsFor() const override { return current_->WaitsFor(); }
 
   ShmGroup group_;
   StagingRing ring_;
+  ShmInline inline_;
   ShmRun run_;
+  Run* current_ = nullptr;
   std::optional<ShmOneShot> one_shot_;
   const std::shared_ptr<AbortReason> aborted_;  // shared with those split from it
 };

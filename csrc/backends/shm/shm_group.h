@@ -82,6 +82,11 @@ struct ShmGroup {
 
   int size() const { return static_cast<int>(members.size()); }
   const ShmMember& own() const { return members[static_cast<size_t>(index)]; }
+  void RingOthers() const {
+    for (size_t i = 0; i < members.size(); ++i) {
+      if (i != static_cast<size_t>(index)) members[i].doorbell->Ring();
+    }
+  }
 };
 
 }  // namespace rueda::backends

@@ -51,7 +51,7 @@ void ShmOneShot::Write(Verdict last, bool agreed) {
   const uint64_t next = 2 * (last.meeting + 1) + (last.odd != agreed ? 1 : 0);
   // Who reads the verdict may read all that this rank has seen.
   if (shared().verdict.compare_exchange_strong(expected, next, std::memory_order_acq_rel)) {
-    RingOthers();
+    group_->RingOthers();
   }
 }
 
@@ -119,13 +119,7 @@ void ShmOneShot::CallOff() {
 
 void ShmOneShot::End() {
   shared().is_over.store(1, std::memory_order_release);
-  RingOthers();
-}
-
-void ShmOneShot::RingOthers() const {
-  for (size_t member = 0; member < group_->members.size(); ++member) {
-    if (member != own_) group_->members[member].doorbell->Ring();
-  }
+  group_->RingOthers();
 }
 
 }  // namespace rueda::backends

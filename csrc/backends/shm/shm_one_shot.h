@@ -48,7 +48,6 @@ class ShmOneShot final : public OneShot {
   bool HasCome(size_t member) const {
     return CellOf(member).meeting.load(std::memory_order_acquire) == meeting_;
   }
-  void RingOthers() const;
 
   OneShotMemory& MemoryOf(size_t member) const { return *group_->members[member].one_shot; }
   OneShotCell& CellOf(size_t member) const { return MemoryOf(member).cells[agreed_ % 2]; }

@@ -1,7 +1,6 @@
 #include "backends/shm/shm_run.h"
 
 #include <algorithm>
-#include <iterator>
 #include <numeric>
 
 namespace rueda::backends {
@@ -20,10 +19,10 @@ ShmRun::ShmRun(const ShmGroup* group, StagingRing* ring) : group_(group), ring_(
   present_until_.resize(present_.size());
 }
 
-void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers) {
+void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers, const ShmPlan& plan) {
   bucket_ = &bucket;
   buffers_ = &buffers;
-  plan_ = PlanShm(bucket, group_->size(), group_->staging_bytes);
+  plan_ = plan;
   spec_ = {bucket.dtype, bucket.op, bucket.divisor, bucket.prescale, bucket.postscale};
   first_ = ring_->placed();
   packed_ = consumed_ = finished_ = placed_ = 0;
@@ -35,10 +34,6 @@ void ShmRun::Reset(const Bucket& bucket, const BucketBuffers& buffers) {
   if (static_cast<int>(present_.size() + bucket.absent.size()) != group_->size() ||
       !bucket.absent.empty()) {
     PrepareAbsence();
-  }
-  if (IsInline()) {
-    ++inlined_;
-    return;
   }
   for (const int member : present_) {
     present_until_[static_cast<size_t>(member)] = first_ + static_cast<uint64_t>(plan_.units);
@@ -70,7 +65,6 @@ void ShmRun::SkipUnits() {
 }
 
 Result<Progress> ShmRun::Step() {
-  if (IsInline()) return StepInline();
   bool moved = Finish();
   moved |= Consume();
   moved |= Pack();
@@ -157,11 +151,6 @@ bool ShmRun::Finish() {
 
 std::vector<int> ShmRun::WaitsFor() const {
   std::vector<int> behind;
-  if (IsInline()) {
-    std::copy_if(present_.begin(), present_.end(), std::back_inserter(behind),
-                 [this](int member) { return !HasCell(member); });
-    return behind;
-  }
   const ShmCounters& own = *group_->own().counters;
   // Of who has come as far, one may still hold staging memory that is to be written again.
   for (const bool counts_memory : {false, true}) {

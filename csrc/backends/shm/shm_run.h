@@ -28,21 +28,13 @@ class ShmRun final : public Run {
   // Group and ring outlive the run.
   ShmRun(const ShmGroup* group, StagingRing* ring);
 
-  // Prepares the next bucket; the one before is done.
-  void Reset(const Bucket& bucket, const BucketBuffers& buffers);
+  // Prepares the next bucket, whose scheme is not kInline; the one before is done.
+  void Reset(const Bucket& bucket, const BucketBuffers& buffers, const ShmPlan& plan);
   Result<Progress> Step() override;
   std::vector<int> WaitsFor() const override;
 
  private:
   static constexpr int64_t kInFlight = 8;
-
-  // Inline buckets are no units: numbered by themselves, and packed and reduced in one step.
-  bool IsInline() const { return plan_.scheme == ShmScheme::kInline; }
-  Progress StepInline();
-  void PackCell();
-  void ReduceCells();
-  ShmCell& CellOf(int member) const;
-  bool HasCell(int member) const;
 
   bool Pack();
   bool Consume();
@@ -105,8 +97,7 @@ class ShmRun final : public Run {
   int64_t packed_ = 0, consumed_ = 0, finished_ = 0;    // units of this bucket, by this rank
   std::array<StagingRing::Place, kInFlight> places_{};  // by unit % kInFlight
   int64_t placed_ = 0;
-  uint64_t inlined_ = 0;  // inline buckets so far
-  int64_t copied_ = 0;    // bytes so far, not reset: for CopyWatch
+  int64_t copied_ = 0;  // bytes so far, not reset: for CopyWatch
   collectives::PieceCursor input_, output_;
   // Ahead of output_, behind input_: where the unit lies that is consumed.
   collectives::PieceCursor consumed_input_, consumed_output_;

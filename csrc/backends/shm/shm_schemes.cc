@@ -30,7 +30,7 @@ void ShmRun::ConsumeUnit(int64_t unit) {
   const CopyWatch watch(group_->copies, CopyWay::kOut, &copied_);
   switch (plan_.scheme) {
     case ShmScheme::kInline:
-      return;  // has no units
+      return;  // ShmInline's
     case ShmScheme::kAlone:
       return ReduceAlone();
     case ShmScheme::kInPlace:
