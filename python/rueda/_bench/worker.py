@@ -225,7 +225,8 @@ class _Measurement:
     def _beside(self, turn: Turn) -> None:
         procedure = engine_procedure(self._session.job, self._case, turn.variant)
         self._session.board.meet()
-        figures = measure_beside(procedure, _SLICES_BESIDE)
+        with turn.stolen:
+            figures = measure_beside(procedure, _SLICES_BESIDE)
         calls = figures.call_seconds
         told = self._session.gather(
             figures.alone_per_second,
@@ -238,6 +239,7 @@ class _Measurement:
             "alone_per_second": sum(one[0] for one in told),
             "waking_per_second": sum(one[1] for one in told),
             "beside_per_second": sum(one[2] for one in told),
+            "stolen_percent": turn.stolen.percent,
         }
         turn.p50_s = max(one[3] for one in told)
         turn.p99_s = max(one[4] for one in told)

@@ -107,6 +107,7 @@ def test_many_tensors_and_computing_beside_calls(tmp_path: Path) -> None:
     assert kinds["grouped"]["tensors"] == 300
     assert kinds["grouped"]["bytes"] == 300 * 1024
     assert kinds["beside"]["extra"]["alone_per_second"] > 0
+    assert all(row["extra"]["stolen_percent"] >= 0 for row in kinds.values())
     assert "computing loses" in done.stdout
 
 
