@@ -73,4 +73,4 @@ def compile_program(program: Path, environ: Mapping[str, str]) -> None:
         raise Unavailable(f"mpicxx: {error}") from None
     if done.returncode != 0:
         first = (done.stderr.strip() or "no words").split("\n")[0]
-        raise Unavailable(f"mpicxx failed: {first[:200]}")
+        raise Unavailable(f"mpicxx failed (Debian: apt-get install libopenmpi-dev): {first[:200]}")
