@@ -62,6 +62,16 @@ def calls_for(calls: int, seconds_per_call: float, sample_seconds: float) -> tup
     return max(1, min(MOST_CALLS, math.ceil(grown))), settled
 
 
+def calls_after(calls: int, seconds_per_call: float, sample_seconds: float) -> int:
+    """Return how many calls the sample after this one has: more, if it was over in half the time.
+
+    What was found out beforehand may have been found out while something else was running.
+    """
+    if 2 * calls * seconds_per_call >= sample_seconds:
+        return calls
+    return calls_for(calls, seconds_per_call, sample_seconds)[0]
+
+
 def products_for(seconds: float, seconds_per_product: float) -> int:
     """Return how many products of matrices take so long, at least one."""
     return max(1, math.ceil(seconds / max(seconds_per_product, 1e-9)))

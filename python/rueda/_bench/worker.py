@@ -24,7 +24,7 @@ from rueda._bench.peers.collection import Peers
 from rueda._bench.plan import Case, Variant
 from rueda._bench.processors import pinned, processor_of
 from rueda._bench.session import Session
-from rueda._bench.statistics import block_of, calls_for, percentile
+from rueda._bench.statistics import block_of, calls_after, calls_for, percentile
 from rueda._bench.stolen import StolenTime
 from rueda._bench.task import Work
 from rueda._bench.trainers import Trainers
@@ -162,6 +162,8 @@ class _Measurement:
         if turn.remark:
             return
         turn.samples.append((slowest, before, after))
+        turn.calls = calls_after(turn.calls, slowest, self._task.sample_seconds)
+        turn.block = max(turn.block, block_of(turn.calls, slowest))
         turn.call_seconds += single[: _MOST_KEPT - len(turn.call_seconds)]
 
     def _placed(self, turn: Turn) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from rueda._bench.statistics import (
     MOST_CALLS,
     block_of,
     bus_factor,
+    calls_after,
     calls_for,
     median,
     paired_ratios,
@@ -58,6 +59,16 @@ def test_a_sample_grows_until_it_is_long_enough_to_be_believed() -> None:
     assert settled
     assert calls == pytest.approx(10_000, abs=1)
     assert calls_for(1, 0.05, 0.01) == (1, True)
+
+
+def test_a_sample_that_was_over_too_soon_is_followed_by_a_longer_one() -> None:
+    # Found out while a call took 40 us, which takes one.
+    assert calls_after(256, 40e-6, 0.01) == 256
+    assert calls_after(256, 1e-6, 0.01) == 16 * 256
+    assert calls_after(16 * 256, 1e-6, 0.01) == 10_000
+    assert calls_after(10_000, 1e-6, 0.01) == 10_000
+    assert calls_after(10_000, 0.6e-6, 0.01) == 10_000
+    assert calls_after(1, 0.2, 0.01) == 1
 
 
 def test_a_sample_never_has_more_than_the_most_calls() -> None:
