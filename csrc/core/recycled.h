@@ -16,6 +16,16 @@ class Recycled {
     if (size_ == values_.size()) values_.emplace_back();
     return values_[size_++];
   }
+  // The first one whose member has this value; if there is none, one more that has it.
+  template <typename Value>
+  T& FindOrAdd(Value T::*member, const Value& value) {
+    for (T& known : *this) {
+      if (known.*member == value) return known;
+    }
+    T& added = Add();
+    added.*member = value;
+    return added;
+  }
   void Clear() {
     for (T& value : *this) value.Clear();
     size_ = 0;

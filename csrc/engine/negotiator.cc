@@ -129,16 +129,6 @@ void Negotiator::Round::Clear() {
   works.clear();
 }
 
-Negotiator::Round& Negotiator::Taken::Of(uint32_t process_set) {
-  const auto known = std::find_if(rounds.begin(), rounds.end(), [&](const Round& round) {
-    return round.process_set == process_set;
-  });
-  if (known != rounds.end()) return *known;
-  Round& round = rounds.Add();
-  round.process_set = process_set;
-  return round;
-}
-
 void Negotiator::Taken::Clear() {
   rounds.Clear();
   removals.clear();

@@ -68,7 +68,7 @@ class Negotiator {
     Recycled<Round> rounds;  // cached ones by set, then as the frame names them
     std::vector<Work*> removals;
 
-    Round& Of(uint32_t process_set);
+    Round& Of(uint32_t process_set) { return rounds.FindOrAdd(&Round::process_set, process_set); }
     void Clear();
   };
 

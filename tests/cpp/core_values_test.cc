@@ -8,6 +8,7 @@
 #include "core/bucket.h"
 #include "core/clock.h"
 #include "core/dtype.h"
+#include "core/recycled.h"
 #include "core/status.h"
 #include "core/text.h"
 #include "core/types.h"
@@ -15,6 +16,28 @@
 
 namespace rueda {
 namespace {
+
+struct Numbered {
+  int number = 0;
+  std::string text;
+
+  void Clear() { *this = {}; }
+};
+
+TEST_CASE("a recycled row is found by a member, and as good as new once it is empty",
+          "[recycled]") {
+  Recycled<Numbered> row;
+  for (const int number : {7, 0, 7, 3}) row.FindOrAdd(&Numbered::number, number).text += 'x';
+  REQUIRE(row.size() == 3);
+  CHECK(row.begin()->number == 7);
+  CHECK(row.begin()->text == "xx");
+  row.Clear();
+  CHECK(row.size() == 0);
+  // A spare one that had the number before is none of the row's.
+  CHECK(row.FindOrAdd(&Numbered::number, 0).text.empty());
+  CHECK(row.FindOrAdd(&Numbered::number, 7).text.empty());
+  CHECK(row.size() == 2);
+}
 
 TEST_CASE("a status is ok until it says why not", "[status]") {
   CHECK(Status().ok());

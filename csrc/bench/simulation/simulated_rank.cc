@@ -1,6 +1,5 @@
 #include "bench/simulation/simulated_rank.h"
 
-#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -77,16 +76,6 @@ Status SimulatedRank::Take(const control::Frame& frame) {
   return Status::Ok();
 }
 
-PlannedSet& SimulatedRank::PlannedOf(uint32_t process_set) {
-  const auto known = std::find_if(planned_.begin(), planned_.end(), [&](const PlannedSet& set) {
-    return set.process_set == process_set;
-  });
-  if (known != planned_.end()) return *known;
-  PlannedSet& set = planned_.Add();
-  set.process_set = process_set;
-  return set;
-}
-
 Status SimulatedRank::TakeCached(const control::Frame& frame) {
   size_t known = 0;
   for (const auto& [process_set, slots] : slots_.sets()) {
@@ -94,7 +83,7 @@ Status SimulatedRank::TakeCached(const control::Frame& frame) {
     cached.Intersect(slots);
     known += cached.count();
     if (cached.empty() || !own_sets_.contains(process_set)) continue;
-    PlannedSet& set = PlannedOf(process_set);
+    PlannedSet& set = planned_.FindOrAdd(&PlannedSet::process_set, process_set);
     set.cached = cached;
     set.agreed.reserve(cached.count());
     cached.ForEach([&](size_t slot) {
@@ -121,7 +110,7 @@ Status SimulatedRank::TakeResponse(const control::Response& response) {
     return Status::Ok();
   }
   const auto found = in_flight_.find(control::OfferKeyView{response.process_set, response.name});
-  PlannedSet& set = PlannedOf(response.process_set);
+  PlannedSet& set = planned_.FindOrAdd(&PlannedSet::process_set, response.process_set);
   if (found == in_flight_.end()) {
     if (!response.IsAbsent(rank_)) return NotOffered("'" + response.name + "'");
     set.agreed.push_back({response.request.get(), &response});

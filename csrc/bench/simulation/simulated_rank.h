@@ -67,7 +67,6 @@ class SimulatedRank {
   size_t in_flight() const { return in_flight_.size(); }
 
  private:
-  PlannedSet& PlannedOf(uint32_t process_set);
   Status TakeCached(const control::Frame& frame);
   void Learn(const control::SharedRequest& request, const control::Response& response);
   Status TakeResponse(const control::Response& response);
