@@ -1,13 +1,17 @@
 """What of a figure is the neighbours' doing: other guests of the host that this machine runs on.
 
-    ruedarun -np 2 python benchmarks/neighbours.py
+    ruedarun -np 2 benchmarks/neighbours.py
 
 1. Whether a core is shared: the time of a loop that needs nothing but its core, beside each step of
    the simulated control plane. Where the loop takes its least time, nobody else computes there.
 2. Whether a core is taken away: loops of synchronous calls of 4 KiB by the time that the host stole
    meanwhile, as the kernel counts it, in hundredths of a second.
+3. Whether caches are emptied: 300 asynchronous calls of 1 KiB right after the last ones, after
+   counting, which touches next to no memory, and after writing more than a cache holds. Submitting
+   waits for no other rank.
 
-Works with any number of ranks; a machine that is its owner's alone shows one line of each.
+Works with any number of ranks. A machine that is its owner's alone counts no stolen time, so the
+second table has one line there.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
@@ -32,6 +36,9 @@ NUMBERS = tuple(range(400))
 SHARED = ((1.0, 1.05), (1.05, 1.2), (1.2, 1.4), (1.4, 1.6), (1.6, 2.0), (2.0, float("inf")))
 # Percent of the processors' time.
 STOLEN = ((0.0, 0.0), (0.0, 2.0), (2.0, 5.0), (5.0, 10.0), (10.0, 100.0))
+COUNTING_S = 0.03
+MORE_THAN_A_CACHE = 64 << 20
+TENSORS_IN_A_BURST = 300
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -99,14 +106,62 @@ def correlated(loops: Iterable[tuple[float, float, float]]) -> float:
     return statistics.correlation(stolen, tails)
 
 
+def burst_of(tensors: Sequence[torch.Tensor]) -> tuple[float, float]:
+    """Return how long many calls take to submit, and until all are done, in seconds."""
+    began = time.perf_counter()
+    handles = [hvd.allreduce_async_(one, op=hvd.Max, name=f"{i}") for i, one in enumerate(tensors)]
+    submitted = time.perf_counter()
+    for handle in handles:
+        hvd.synchronize(handle)
+    return submitted - began, time.perf_counter() - began
+
+
+def compute_for(seconds: float) -> None:
+    """Keep the core, and touch next to no memory."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def bursts_after(bursts: int) -> dict[str, list[tuple[float, float]]]:
+    """Return bursts of calls by what comes before each of them."""
+    memory = torch.ones(MORE_THAN_A_CACHE // 4)
+    befores: dict[str, Callable[[], object]] = {
+        "another burst": lambda: None,
+        f"{COUNTING_S * 1e3:.0f} ms of counting": lambda: compute_for(COUNTING_S),
+        f"writing {MORE_THAN_A_CACHE >> 20} MiB": lambda: memory.mul_(1),
+    }
+    tensors = [torch.ones(256) for _ in range(TENSORS_IN_A_BURST)]
+    burst_of(tensors)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in befores}
+    for _ in range(bursts):
+        for name, before in befores.items():
+            burst_of(tensors)
+            before()
+            hvd.barrier()
+            taken[name].append(burst_of(tensors))
+    return taken
+
+
+def print_bursts(taken: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Say how long bursts take by what came before."""
+    print(
+        f"\n{TENSORS_IN_A_BURST} asynchronous calls of 1 KiB, ranks: {hvd.size()}. Medians, after"
+    )
+    for name, bursts in taken.items():
+        submitting, whole = (median(column) * 1e6 for column in zip(*bursts, strict=True))
+        print(f"  {name:>20}: submitting {submitting:6.0f} us, until all are done {whole:6.0f} us")
+
+
 def main() -> None:
-    """Measure both, one after the other."""
+    """Measure all, one after the other."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=8, help="of simulated steps (8)")
     parser.add_argument("--loops", type=int, default=40, help="of calls (40)")
     parser.add_argument("--calls", type=int, default=50_000, help="in a loop (50000)")
+    parser.add_argument("--bursts", type=int, default=60, help="after each of what may come (60)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     hvd.init()
@@ -118,8 +173,10 @@ def main() -> None:
     tensor = torch.ones(1024)
     loop_of_calls(tensor, options.calls)
     loops = [loop_of_calls(tensor, options.calls) for _ in range(options.loops)]
+    bursts = bursts_after(options.bursts)
     if hvd.rank() == 0:
         print_stolen(loops, options.calls)
+        print_bursts(bursts)
     hvd.shutdown()
 
 
