@@ -186,6 +186,26 @@ TEST_CASE("shm: tiny buckets keep their values for who comes late") {
   }
 }
 
+TEST_CASE("shm: among tiny tensors an empty one needs no memory") {
+  const Deadline deadline("an empty tensor among tiny ones");
+  const int size = GENERATE(1, 2, 3, 4);
+  BackendWorld world = ShmWorld(size);
+  Bucket bucket = AllreduceBucket(DType::kInt32, ReduceOp::kSum, size);
+  bucket.counts = {3};
+  const auto sums = OnEachRank(size, [&](int rank) -> Status {
+    std::vector<int32_t> first{rank}, rest{10, 20};
+    const std::vector<TensorView> tensors{{nullptr, 0, DType::kInt32},
+                                          {first.data(), 1, DType::kInt32},
+                                          {nullptr, 0, DType::kInt32},
+                                          {rest.data(), 2, DType::kInt32}};
+    RUEDA_RETURN_IF_ERROR(RunBucket(world, rank, bucket, {tensors, tensors}));
+    const bool right =
+        first == std::vector{size * (size - 1) / 2} && rest == std::vector{10 * size, 20 * size};
+    return right ? Status::Ok() : Status(StatusCode::kCorrupt, "a sum is wrong");
+  });
+  CHECK(FirstFailure(sums) == "");
+}
+
 TEST_CASE("shm: an allreduce in place leaves what lies around its bucket alone") {
   const Deadline deadline("around a bucket");
   constexpr int kSize = 3;

@@ -32,6 +32,7 @@ void ShmInline::Pack() {
   ShmCell& cell = CellOf(group_->own());
   uint8_t* to = cell.payload.data();
   for (const TensorView& piece : buffers_->inputs) {
+    if (piece.count == 0) continue;  // it may have no memory
     std::memcpy(to, piece.data, piece.bytes());
     to += piece.bytes();
   }
@@ -54,6 +55,7 @@ void ShmInline::Reduce() {
   device::Reduce(spec, sources_, {&to, 1}, elements);
   const uint8_t* from = sums.data();
   for (const TensorView& piece : buffers_->outputs) {
+    if (piece.count == 0) continue;
     std::memcpy(piece.data, from, piece.bytes());
     from += piece.bytes();
   }

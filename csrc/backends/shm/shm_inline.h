@@ -18,7 +18,7 @@ class ShmInline final : public Run {
   // The group outlives it.
   explicit ShmInline(const ShmGroup* group);
 
-  // Prepares the next bucket for which TravelsInline holds; the one before is done.
+  // Prepares the next bucket whose scheme is kInline; the one before is done.
   void Reset(const Bucket& bucket, const BucketBuffers& buffers);
   Result<Progress> Step() override;
   std::vector<int> WaitsFor() const override;
